@@ -1,0 +1,45 @@
+#include "config/schema.hpp"
+
+namespace dualdeploy::config {
+
+using namespace std::chrono_literals;
+
+Agent read_agent(const Value& root) {
+  Agent agent;
+  if (root.node.IsNull()) return agent;  // Nothing but comments: all defaults.
+  Mapping main(root);
+  std::string state_directory = agent.state_directory.string();
+  main.text("state_directory", state_directory, form::absolute_path);
+  agent.state_directory = state_directory;
+  main.choice<std::string>(
+      "log_level", agent.log_level,
+      {{"trace", "trace"}, {"debug", "debug"}, {"info", "info"}, {"warning", "warning"}, {"error", "error"}});
+  main.duration("lease", agent.lease, 3s, 10min);
+  constexpr std::int64_t kibibyte = 1024;
+  main.size("history", agent.history_bytes, 64 * kibibyte, kibibyte * kibibyte * kibibyte);
+  if (auto docker = main.section("docker")) {
+    docker->text("socket", agent.docker_socket, form::socket_path);
+    docker->finish();
+  }
+  if (auto traffic = main.section("traffic")) {
+    traffic->choice<TrafficBackend>(
+        "backend", agent.backend,
+        {{"auto", TrafficBackend::automatic}, {"nftables", TrafficBackend::nftables}});
+    traffic->duration("drift_check", agent.drift_check, 100ms, 1h);
+    traffic->finish();
+  }
+  if (auto probes = main.section("probes")) {
+    probes->integer<std::uint32_t>("mark", agent.probe_mark, 1, std::numeric_limits<std::uint32_t>::max());
+    probes->text("group", agent.probe_group, form::group);
+    probes->finish();
+  }
+  if (auto access = main.section("access")) {
+    access->text("change_group", agent.change_group, form::group);
+    access->text("view_group", agent.view_group, form::group);
+    access->finish();
+  }
+  main.finish();
+  return agent;
+}
+
+}  // namespace dualdeploy::config

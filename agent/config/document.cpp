@@ -1,0 +1,143 @@
+#include "config/document.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <yaml-cpp/depthguard.h>
+#include <yaml-cpp/eventhandler.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <sstream>
+
+namespace dualdeploy::config {
+namespace {
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int descriptor) : descriptor_(descriptor) {}
+  ~FileDescriptor() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  [[nodiscard]] int get() const { return descriptor_; }
+
+ private:
+  int descriptor_;
+};
+
+std::optional<std::string> read_text(Report& report) {
+  const auto failed = [&report](int error) {
+    report.whole_file(std::string("cannot be read: ") + std::strerror(error));
+    return std::nullopt;
+  };
+  // O_NONBLOCK: opening a FIFO must not wait for a writer.
+  const FileDescriptor file(::open(report.file().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (file.get() < 0) return failed(errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) return failed(errno);
+  if (S_ISDIR(status.st_mode)) return failed(EISDIR);
+  if (!S_ISREG(status.st_mode)) {
+    report.whole_file("cannot be read: expected a regular file");
+    return std::nullopt;
+  }
+  std::string text;
+  std::array<char, 16'384> buffer{};
+  while (text.size() <= largest_file_bytes) {
+    const ssize_t count = ::read(file.get(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return failed(errno);
+    if (count == 0) return text;
+    text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+  report.whole_file("larger than 1MiB; expected a configuration file");
+  return std::nullopt;
+}
+
+/// Bytes in the UTF-8 character that begins with `first`, or 0.
+std::size_t length_of_character(unsigned char first) {
+  if (first < 0x80) return 1;
+  if (first >= 0xc2 && first <= 0xdf) return 2;
+  if (first >= 0xe0 && first <= 0xef) return 3;
+  if (first >= 0xf0 && first <= 0xf4) return 4;
+  return 0;
+}
+
+/// YAML allows no control characters and no broken UTF-8. yaml-cpp replaces the latter silently, and takes
+/// the byte 4 for the end of the file.
+bool is_text(std::string_view text, Report& report) {
+  YAML::Mark mark;
+  while (!text.empty()) {
+    const auto first = static_cast<unsigned char>(text.front());
+    std::size_t length = length_of_character(first);
+    if (first < 0x20 && first != '\t' && first != '\n' && first != '\r') length = 0;
+    if (first == 0x7f || length > text.size()) length = 0;
+    for (std::size_t index = 1; index < length; ++index) {
+      if ((static_cast<unsigned char>(text[index]) & 0xc0) != 0x80) length = 0;
+    }
+    if (length == 0) {
+      report.at(mark, "not a text file; expected UTF-8 without control characters");
+      return false;
+    }
+    ++mark.column;
+    if (first == '\n') {
+      ++mark.line;
+      mark.column = 0;
+    }
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
+/// Notes where a document begins; its content is of no interest.
+class DocumentStart : public YAML::EventHandler {
+ public:
+  YAML::Mark mark;
+
+  void OnDocumentStart(const YAML::Mark& start) override { mark = start; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+  }
+  void OnMapEnd() override {}
+};
+
+/// Not YAML::LoadAll: at a stray "," or "]" yaml-cpp 0.7 finds one empty document after the other without
+/// end.
+bool is_one_document(const std::string& text, Report& report) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentStart start;
+  if (!parser.HandleNextDocument(start) || !parser.HandleNextDocument(start)) return true;
+  std::istringstream lines(text);
+  std::string line;
+  for (int number = 0; number <= start.mark.line; ++number) std::getline(lines, line);
+  const bool is_marked = start.mark.column == 0 && line.starts_with("---");
+  report.at(start.mark,
+            is_marked ? "a second YAML document; expected one in a file" : "not valid YAML: unexpected here");
+  return false;
+}
+
+}  // namespace
+
+std::optional<YAML::Node> read_document(Report& report) {
+  const auto text = read_text(report);
+  if (!text || !is_text(*text, report)) return std::nullopt;
+  try {
+    if (is_one_document(*text, report)) return YAML::Load(*text);
+  } catch (const YAML::DeepRecursion& exception) {
+    report.at(exception.mark, "not valid YAML: nested too deeply");
+  } catch (const YAML::Exception& exception) {
+    report.at(exception.mark, "not valid YAML: " + exception.msg);
+  }
+  return std::nullopt;
+}
+
+}  // namespace dualdeploy::config

@@ -1,0 +1,92 @@
+#include <algorithm>
+#include <exception>
+#include <system_error>
+#include <tuple>
+
+#include "config/document.hpp"
+#include "config/schema.hpp"
+
+namespace dualdeploy::config {
+namespace {
+
+constexpr std::size_t most_services = 256;
+
+/// The *.yaml of `directory` in order of name. Hidden files are an editor's, not a service.
+std::vector<std::filesystem::path> service_files(const std::filesystem::path& directory,
+                                                 std::vector<Problem>& problems) {
+  std::vector<std::filesystem::path> files;
+  std::error_code error;
+  std::filesystem::directory_iterator entries(directory, error);
+  if (error == std::errc::no_such_file_or_directory) return files;
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+    const std::filesystem::path& file = entries->path();
+    if (file.extension() == ".yaml" && !file.filename().string().starts_with('.')) files.push_back(file);
+  }
+  if (error) problems.push_back({directory, 0, 0, "cannot be listed: " + error.message()});
+  std::ranges::sort(files);
+  if (files.size() > most_services) {
+    problems.push_back({directory, 0, 0,
+                        "expected at most " + std::to_string(most_services) + " services, got " +
+                            std::to_string(files.size())});
+    files.clear();
+  }
+  return files;
+}
+
+Value root_of(const YAML::Node& document, Report& report) {
+  return {document, document.Mark(), "", &report};
+}
+
+void check_names(const std::vector<ReadService>& services, std::vector<Report>& reports) {
+  std::map<std::string, std::size_t> first;
+  for (std::size_t index = 0; index < services.size(); ++index) {
+    const std::string& name = services[index].service.policy.name;
+    if (name.empty()) continue;  // Bad, and reported as such.
+    const auto [position, is_new] = first.try_emplace(name, index);
+    if (is_new) continue;
+    reports[index].at(services[index].name, "name: " + in_quotes(name) + " is already the service in " +
+                                                services[position->second].service.file.string() +
+                                                "; expected a name that nothing else uses");
+  }
+}
+
+std::vector<Service> load_services(const std::filesystem::path& directory, std::vector<Problem>& problems) {
+  std::vector<ReadService> read;
+  std::vector<Report> reports;
+  const auto files = service_files(directory, problems);
+  reports.reserve(files.size());
+  for (const std::filesystem::path& file : files) {
+    Report& report = reports.emplace_back(file, problems);
+    const auto document = read_document(report);
+    read.push_back(document ? read_service(root_of(*document, report)) : ReadService{});
+  }
+  check_names(read, reports);
+  check_ports(read, reports);
+  std::vector<Service> services;
+  for (ReadService& service : read) services.push_back(std::move(service.service));
+  std::ranges::sort(services, {},
+                    [](const Service& service) -> const std::string& { return service.policy.name; });
+  return services;
+}
+
+}  // namespace
+
+std::expected<Config, std::vector<Problem>> load(const std::filesystem::path& main_file) {
+  std::vector<Problem> problems;
+  try {
+    Config config;
+    Report report(main_file, problems);
+    if (const auto document = read_document(report)) config.agent = read_agent(root_of(*document, report));
+    config.services = load_services(main_file.parent_path() / "services.d", problems);
+    if (problems.empty()) return config;
+  } catch (
+      const std::exception& exception) {  // Out of memory, or a defect: a bad file must not end the daemon.
+    problems.push_back({main_file, 0, 0, std::string("cannot be read: ") + exception.what()});
+  }
+  std::ranges::stable_sort(problems, {}, [](const Problem& problem) {
+    return std::tie(problem.file, problem.line, problem.column);
+  });
+  return std::unexpected(std::move(problems));
+}
+
+}  // namespace dualdeploy::config

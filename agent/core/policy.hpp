@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+
+#include "core/types.hpp"
+
+namespace dualdeploy {
+
+/// When a side is called healthy or sick, and how it is started again.
+struct SidePolicy {
+  int rise = 2;  ///< Good checks in a row that make a sick side healthy.
+  int fall = 3;  ///< Bad checks in a row that make a healthy side sick.
+  /// After a start, failures do not count for so long (until the first success).
+  Milliseconds start_period{10'000};
+  /// Starts and restarts by the agent: the first after `restart_delay`, each next after twice that, at most
+  /// `restart_delay_max`; after `restart_limit` in a row without having been healthy for `restart_reset`, none for
+  /// `restart_rest`.
+  Milliseconds restart_delay{1'000};
+  Milliseconds restart_delay_max{60'000};
+  int restart_limit = 10;
+  Milliseconds restart_reset{60'000};
+  Milliseconds restart_rest{600'000};
+  bool operator==(const SidePolicy&) const = default;
+};
+
+/// What the decisions about one service need to know of its configuration.
+struct ServicePolicy {
+  std::string name;
+  Side initial = Side::rpm;  ///< The route of a machine that has no saved one.
+  PerSide<SidePolicy> sides;
+  /// So long after a flip to the container one failed check is enough to revert.
+  Milliseconds bake{30'000};
+  /// So long the agent waits at its start for an intended container to become healthy before it reports ready anyway.
+  Milliseconds start_patience{15'000};
+  bool operator==(const ServicePolicy&) const = default;
+};
+
+}  // namespace dualdeploy

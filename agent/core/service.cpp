@@ -1,0 +1,66 @@
+#include "core/service.hpp"
+
+namespace dualdeploy {
+
+std::string_view name_of(RecordKind kind) {
+  switch (kind) {
+    case RecordKind::flip: return "flip";
+    case RecordKind::revert: return "revert";
+    case RecordKind::auto_revert: return "auto-revert";
+    case RecordKind::restore: return "restore";
+    case RecordKind::adopt: return "adopt";
+    case RecordKind::interrupted: return "interrupted";
+    case RecordKind::hold: return "hold";
+    case RecordKind::release: return "release";
+    case RecordKind::rescue: return "rescue";
+    case RecordKind::drift: return "drift";
+    case RecordKind::health: return "health";
+    case RecordKind::workload: return "workload";
+    case RecordKind::restart: return "restart";
+    case RecordKind::state: return "state";
+    case RecordKind::config: return "config";
+    case RecordKind::alarm: return "alarm";
+  }
+  return "alarm";
+}
+
+bool is_change(RecordKind kind) {
+  switch (kind) {
+    case RecordKind::health:
+    case RecordKind::workload:
+    case RecordKind::restart:
+    case RecordKind::config: return false;
+    default: return true;
+  }
+}
+
+std::string_view name_of(Result result) {
+  switch (result) {
+    case Result::done: return "done";
+    case Result::failed: return "failed";
+    case Result::refused: return "refused";
+  }
+  return "failed";
+}
+
+std::string_view name_of(Change::Phase phase) {
+  switch (phase) {
+    case Change::Phase::waiting: return "waiting";
+    case Change::Phase::noting: return "noting";
+    case Change::Phase::applying: return "applying";
+    case Change::Phase::committing: return "committing";
+    case Change::Phase::undoing: return "undoing";
+  }
+  return "waiting";
+}
+
+bool known_down(const SideState& side) {
+  switch (side.workload.state) {
+    case RunState::missing:
+    case RunState::stopped:
+    case RunState::failed: return side.reported;
+    default: return false;
+  }
+}
+
+}  // namespace dualdeploy

@@ -1,0 +1,260 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/policy.hpp"
+#include "core/types.hpp"
+
+/// One service's decisions as data: the state, what can happen to it (Event) and what it wants done (Action).
+/// step() in core/step.hpp is the only place where they meet.
+namespace dualdeploy {
+
+/// What kind of change or incident a record tells of.
+enum class RecordKind : std::uint8_t {
+  flip,         ///< An operator changed the route.
+  revert,       ///< An operator sent everything back to the RPM.
+  auto_revert,  ///< The agent did, because the container failed.
+  restore,      ///< The saved route was put back after a boot or a lapse.
+  adopt,        ///< The route found in the kernel at the agent's start is the saved one.
+  interrupted,  ///< A change of an earlier run never finished; how it ended now.
+  hold,
+  release,
+  rescue,
+  drift,     ///< Somebody else changed our kernel rules; they were put back.
+  health,    ///< A side became healthy or sick.
+  workload,  ///< A side started, ended, vanished.
+  restart,   ///< The agent started or restarted a side.
+  state,     ///< Trouble with the saved state.
+  config,    ///< The configuration was reloaded, or not.
+  alarm,     ///< Something an operator has to look at.
+};
+[[nodiscard]] std::string_view name_of(RecordKind kind);
+/// Whether `dualctl history` shows it without being asked for everything.
+[[nodiscard]] bool is_change(RecordKind kind);
+
+enum class Result : std::uint8_t { done, failed, refused };
+[[nodiscard]] std::string_view name_of(Result result);
+
+/// One line of the history. The daemon adds number, wall-clock time and service.
+struct Record {
+  RecordKind kind = RecordKind::alarm;
+  std::optional<Side> side;
+  Actor actor;
+  std::optional<Route> from;
+  std::optional<Route> to;
+  std::string reason;   ///< What the operator said, or what made the agent act.
+  std::string message;  ///< What happened, for people.
+  Result result = Result::done;
+  std::optional<Milliseconds> duration;
+  bool operator==(const Record&) const = default;
+};
+
+/// A change that was begun and not yet known to be finished; what a restarted agent finds says who began it.
+struct Intent {
+  RecordKind kind = RecordKind::flip;
+  Route from;
+  Route to;
+  Actor actor;
+  std::string reason;
+  bool operator==(const Intent&) const = default;
+};
+
+/// What survives a reboot.
+struct Durable {
+  Route route;  ///< What was last acknowledged. An agent that starts works towards it.
+  std::optional<Hold> hold;
+  std::optional<Intent> intent;
+  bool operator==(const Durable&) const = default;
+};
+
+/// What the kernel held for this service when the agent started.
+struct KernelRoute {
+  enum class Kind : std::uint8_t {
+    no_table,  ///< Nothing of ours: a fresh boot, or somebody flushed it.
+    none,      ///< Our table, but nothing for this service.
+    lapsed,    ///< The service's chain is there, its lease has ended: traffic is on the RPM.
+    active,    ///< Traffic follows `route` now.
+  };
+  Kind kind = Kind::no_table;
+  Route route;
+  bool operator==(const KernelRoute&) const = default;
+};
+
+/// Names a request of the control socket until it is answered. Given by the daemon.
+using RequestId = std::uint64_t;
+/// Names a step with an answer (apply, save) so that a late answer to a superseded one is recognised.
+using Ticket = std::uint64_t;
+
+struct FlipCommand {
+  Route to;
+  bool force = false;
+  /// Wait so long for the target to become healthy rather than be refused. Unset: do not wait.
+  std::optional<Milliseconds> wait;
+};
+struct RevertCommand {};
+struct HoldCommand {};
+struct ReleaseCommand {};
+struct RescueCommand {};
+using Command = std::variant<FlipCommand, RevertCommand, HoldCommand, ReleaseCommand, RescueCommand>;
+
+namespace event {
+/// The first event. `durable` is empty when there was none or it could not be read (`trouble` says why).
+struct Booted {
+  std::optional<Durable> durable;
+  std::string trouble;
+  KernelRoute kernel;
+};
+struct Probed {
+  Side side = Side::rpm;
+  Instant started;
+  std::optional<ProbeFailure> failure;
+};
+struct Reported {
+  Side side = Side::rpm;
+  Workload workload;
+};
+/// A start, restart or stop that was asked for has ended.
+struct Operated {
+  Side side = Side::rpm;
+  std::optional<Error> error;
+};
+struct Requested {
+  RequestId request = 0;
+  Actor actor;
+  std::string reason;
+  Command command;
+  std::int64_t wall_unix_ms = 0;  ///< Only stored, never compared.
+};
+struct Applied {
+  Ticket ticket = 0;
+  std::optional<Error> error;
+};
+struct Saved {
+  Ticket ticket = 0;
+  std::optional<Error> error;
+};
+struct PolicyChanged {
+  ServicePolicy policy;
+};
+/// A wake-up time has come.
+struct Woken {};
+}  // namespace event
+
+using Event = std::variant<event::Booted, event::Probed, event::Reported, event::Operated, event::Requested,
+                           event::Applied, event::Saved, event::PolicyChanged, event::Woken>;
+
+namespace action {
+/// Make the kernel follow `route`; answer with Applied.
+struct Apply {
+  Ticket ticket = 0;
+  Route route;
+  bool operator==(const Apply&) const = default;
+};
+/// Make `durable` survive a power cut; answer with Saved. `record` becomes part of the history if that succeeds.
+struct Save {
+  Ticket ticket = 0;
+  Durable durable;
+  std::optional<Record> record;
+  bool operator==(const Save&) const = default;
+};
+/// Start the side, or restart it if it runs; answer with Operated.
+struct Operate {
+  Side side = Side::rpm;
+  bool restart = false;
+  bool operator==(const Operate&) const = default;
+};
+struct Answer {
+  RequestId request = 0;
+  std::optional<Error> error;
+  std::string message;
+  std::optional<Route> from;
+  std::optional<Route> to;
+  std::optional<Milliseconds> duration;
+  bool operator==(const Answer&) const = default;
+};
+/// A line of history that nothing waits for.
+struct Note {
+  Record record;
+  bool operator==(const Note&) const = default;
+};
+}  // namespace action
+
+using Action = std::variant<action::Apply, action::Save, action::Operate, action::Answer, action::Note>;
+
+struct SideState {
+  Workload workload;
+  bool reported = false;  ///< The supervisor has spoken at least once.
+  Verdict verdict = Verdict::unknown;
+  int passed_in_row = 0;
+  int failed_in_row = 0;
+  Instant verdict_since;
+  Instant running_since;  ///< Start of the start period.
+  Instant died_at;        ///< Probes begun before this moment say nothing about the present process.
+  std::optional<ProbeFailure> last_failure;
+  Instant last_failure_at;
+  std::optional<Instant> last_probe_at;
+  // Starts by the agent.
+  bool operating = false;
+  int attempts = 0;  ///< In a row, since it was last healthy for restart_reset.
+  int starts = 0;    ///< Ever, in this run of the agent.
+  Instant not_before;
+  std::string last_operation_error;
+};
+
+/// A route change under way. At most one a service.
+struct Change {
+  enum class Phase : std::uint8_t {
+    waiting,      ///< For the target to become healthy.
+    noting,       ///< The intent is being made durable.
+    applying,     ///< The kernel transaction runs.
+    committing,   ///< The new route is being made durable.
+    undoing,      ///< The kernel goes back, because something failed.
+  };
+  RecordKind kind = RecordKind::flip;
+  Phase phase = Phase::waiting;
+  Route from;
+  Route to;
+  Actor actor;
+  std::string reason;
+  std::vector<RequestId> requests;  ///< Waiting for the outcome.
+  Durable target;  ///< What becomes durable when it succeeds.
+  bool force = false;
+  Instant begun;
+  Instant wait_until;
+  std::optional<Milliseconds> took;  ///< From the request to the kernel's yes.
+  Ticket ticket = 0;
+  std::optional<Error> error;  ///< Why it is being undone.
+};
+[[nodiscard]] std::string_view name_of(Change::Phase phase);
+
+struct ServiceState {
+  ServicePolicy policy;
+  bool booted = false;
+  Instant booted_at;
+  PerSide<SideState> sides;
+  Durable durable;  ///< As last made durable, or being made so.
+  Route effective;  ///< What the kernel was last told, successfully.
+  std::optional<Change> change;
+  std::optional<Instant> bake_until;
+  // Troubles that retry.
+  std::optional<Route> repair_to;  ///< A transaction failed: the kernel may differ from `effective`; bring it here.
+  std::optional<Ticket> repair_ticket;
+  Instant repair_at;
+  std::string kernel_trouble;
+  bool unsaved = false;  ///< `durable` is not (known to be) on disk yet.
+  std::optional<Ticket> save_ticket;
+  Instant save_at;
+  std::string save_trouble;
+  Instant restore_at;  ///< Not before this moment is the saved route tried again.
+  bool both_sick_alarm = false;
+  Ticket last_ticket = 0;
+};
+
+/// Whether the side's main process is known to be there or not; `unknown` counts as maybe.
+[[nodiscard]] bool known_down(const SideState& side);
+
+}  // namespace dualdeploy

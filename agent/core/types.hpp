@@ -1,0 +1,100 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/error.hpp"
+#include "core/time.hpp"
+
+/// The words of the product as types. No I/O here, and nothing of Asio, systemd or logging.
+namespace dualdeploy {
+
+/// One of a service's two deployments, both built from the same source.
+enum class Side : std::uint8_t { rpm, container };
+inline constexpr std::array<Side, 2> both_sides{Side::rpm, Side::container};
+[[nodiscard]] constexpr Side other(Side side) { return side == Side::rpm ? Side::container : Side::rpm; }
+[[nodiscard]] std::string_view name_of(Side side);
+[[nodiscard]] std::optional<Side> side_named(std::string_view name);
+
+/// One T for each side.
+template <class T>
+class PerSide {
+ public:
+  [[nodiscard]] T& operator[](Side side) { return values_[static_cast<std::size_t>(side)]; }
+  [[nodiscard]] const T& operator[](Side side) const { return values_[static_cast<std::size_t>(side)]; }
+  bool operator==(const PerSide&) const = default;
+
+ private:
+  std::array<T, 2> values_{};
+};
+
+/// Which side gets new connections: the container's share in percent, 0 (everything to the RPM) to 100 (flipped).
+struct Route {
+  int container_percent = 0;
+
+  [[nodiscard]] static constexpr Route to(Side side) { return Route{side == Side::container ? 100 : 0}; }
+  [[nodiscard]] constexpr bool all_rpm() const { return container_percent == 0; }
+  [[nodiscard]] constexpr bool uses(Side side) const {
+    return side == Side::container ? container_percent > 0 : container_percent < 100;
+  }
+  bool operator==(const Route&) const = default;
+};
+/// "rpm", "container" or "container 25%".
+[[nodiscard]] std::string describe(const Route& route);
+/// The inverse of describe().
+[[nodiscard]] std::optional<Route> route_described(std::string_view text);
+
+/// What a side's process supervisor (systemd, the container engine) says of it.
+enum class RunState : std::uint8_t {
+  unknown,   ///< The supervisor does not answer. Not a failure of the side: the probes decide.
+  missing,   ///< Nothing to run: no such unit; no such image.
+  stopped,   ///< Not running, by somebody's wish or never started.
+  starting,  ///< On its way up.
+  running,   ///< Has a main process.
+  stopping,  ///< On its way down.
+  failed,    ///< Ended by itself, badly.
+};
+[[nodiscard]] std::string_view name_of(RunState state);
+
+/// A side as its supervisor sees it.
+struct Workload {
+  RunState state = RunState::unknown;
+  std::int64_t pid = 0;   ///< Main process on the host, 0 if none.
+  std::string detail;     ///< For people: "exited with status 1", "image shop:1 is not on this machine".
+  std::string revision;   ///< What was built, if known: package version or image label. May be empty.
+  std::string artifact;   ///< Package name-version or image id. May be empty.
+  bool operator==(const Workload&) const = default;
+};
+
+/// What the health checks say of a side.
+enum class Verdict : std::uint8_t { unknown, healthy, sick };
+[[nodiscard]] std::string_view name_of(Verdict verdict);
+
+/// A health check's last failure.
+struct ProbeFailure {
+  std::string reason;   ///< "HTTP status 503, expected 200", "connection refused", "no answer within 2s".
+  std::string excerpt;  ///< The first bytes of the body or the command's output; printable, bounded.
+  bool operator==(const ProbeFailure&) const = default;
+};
+
+/// Who asked. `agent` for the agent's own decisions.
+struct Actor {
+  std::int64_t uid = -1;
+  std::int64_t pid = 0;
+  std::string user = "agent";
+  bool operator==(const Actor&) const = default;
+};
+
+/// An operator's lock on the route.
+struct Hold {
+  Actor owner;
+  std::string reason;
+  std::int64_t since_unix_ms = 0;
+  bool operator==(const Hold&) const = default;
+};
+
+}  // namespace dualdeploy

@@ -1,0 +1,346 @@
+#include "daemon/agent.hpp"
+
+#include <grp.h>
+#include <spdlog/spdlog.h>
+
+#include <boost/json.hpp>
+
+#include "daemon/status.hpp"
+#include "daemon/version.hpp"
+#include "host/clock.hpp"
+#include "host/logging.hpp"
+#include "host/spawn.hpp"
+#include "host/wall_clock.hpp"
+
+namespace dualdeploy::daemon {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+
+namespace {
+
+constexpr Milliseconds establish_retry{2'000};
+
+/// Exec checks run in this group, and the group's connections are not redirected. Without it they still run, but a
+/// check of the RPM on its front port would see what clients see.
+std::optional<gid_t> probe_group(const std::string& name) {
+  if (const group* found = ::getgrnam(name.c_str()); found != nullptr) return found->gr_gid;
+  spdlog::warn("there is no group '{}': exec checks run without it and follow the redirect", name);
+  return std::nullopt;
+}
+
+host::LogLevel level_of(const Record& record) {
+  if (record.kind == RecordKind::alarm) return host::LogLevel::error;
+  if (record.kind == RecordKind::auto_revert || record.kind == RecordKind::drift) return host::LogLevel::warning;
+  return record.result == Result::failed ? host::LogLevel::warning : host::LogLevel::info;
+}
+
+std::string log_text(const Record& record) {
+  std::string text = record.message;
+  if (record.from && record.to && *record.from != *record.to) {
+    text += " (" + describe(*record.from) + " -> " + describe(*record.to) + ")";
+  }
+  if (record.actor.uid >= 0) text += ", by " + record.actor.user + " (pid " + std::to_string(record.actor.pid) + ")";
+  if (!record.reason.empty()) text += ", because: " + record.reason;
+  if (record.duration) text += ", " + std::to_string(record.duration->count()) + " ms";
+  if (record.result == Result::refused) text = "refused: " + text;
+  return text;
+}
+
+control::ChangeResult result_of(const std::string& service, const action::Answer& answer) {
+  control::ChangeResult result{answer.message, json::object{{"service", service}, {"message", answer.message}}};
+  if (answer.from) result.details["from"] = describe(*answer.from);
+  if (answer.to) result.details["to"] = describe(*answer.to);
+  if (answer.duration) result.details["duration_ms"] = answer.duration->count();
+  return result;
+}
+
+}  // namespace
+
+Agent::Agent(asio::any_io_executor executor, config::Config config, std::unique_ptr<traffic::Backend> backend)
+    : executor_(executor),
+      config_(std::move(config)),
+      store_(executor, config_.agent.state_directory, config_.agent.history_bytes),
+      router_(executor, std::move(backend), traffic::Router::Settings{config_.agent.drift_check},
+              [this](const traffic::Router::Drift& drift) { drifted(drift); },
+              [this](const std::optional<Error>& error) { lease_trouble(error); }),
+      surroundings_(std::make_shared<Surroundings>(Surroundings{
+          executor, router_, store_, std::make_shared<workload::Bus>(executor),
+          std::make_shared<workload::EngineClient>(executor, config_.agent.docker_socket),
+          health::ProbeIdentity{config_.agent.probe_mark, probe_group(config_.agent.probe_group)},
+          [this](const state::StampedRecord& record) { publish(record); }, [this] { changed(); }})),
+      retry_timer_(executor) {}
+
+Agent::~Agent() {
+  for (const auto& [name, runner] : runners_) runner->end();
+}
+
+asio::awaitable<void> Agent::take_over() {
+  auto observed = co_await router_.observe();
+  if (!observed) {
+    spdlog::error("cannot read the kernel rules: {}", observed.error().message);
+    observed = traffic::Observed{};
+  }
+  for (const config::Service& service : config_.services) {
+    const auto added = add_service(service);
+    KernelRoute kernel;
+    if (observed->table_present) {
+      const auto found = observed->services.find(service.policy.name);
+      kernel = found != observed->services.end() ? found->second : KernelRoute{KernelRoute::Kind::none, {}};
+    }
+    added->boot(store_.load(service.policy.name), kernel);
+  }
+  if (auto established = co_await establish(); !established) retry_establish();
+  for (const auto& [name, runner] : runners_) runner->begin();
+  changed();
+}
+
+std::shared_ptr<ServiceRunner> Agent::add_service(const config::Service& service) {
+  auto added = std::make_shared<ServiceRunner>(surroundings_, service);
+  runners_[service.policy.name] = added;
+  return added;
+}
+
+traffic::Rules Agent::rules() const {
+  traffic::Rules rules;
+  rules.probe_mark = config_.agent.probe_mark;
+  rules.probe_group = surroundings_->identity.group;
+  rules.lease = config_.agent.lease;
+  for (const auto& [name, runner] : runners_) rules.services[name] = runner->rules();
+  return rules;
+}
+
+asio::awaitable<Expected<void>> Agent::establish() {
+  auto established = co_await router_.establish(rules());
+  const std::string trouble = established ? "" : established.error().message;
+  if (trouble != kernel_trouble_) {
+    kernel_trouble_ = trouble;
+    if (established) {
+      spdlog::info("kernel rules are in place");
+    } else {
+      note({.kind = RecordKind::alarm, .message = "the kernel does not take our rules: " + trouble, .result = Result::failed});
+    }
+  }
+  co_return established;
+}
+
+void Agent::retry_establish() {
+  retry_timer_.expires_after(establish_retry);
+  retry_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    asio::co_spawn(executor_, establish(), [this](const std::exception_ptr& problem, const Expected<void>& established) {
+      if (!problem && !established) retry_establish();
+      changed();
+    });
+  });
+}
+
+asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config) {
+  const config::Agent& before = config_.agent;
+  std::string hint;
+  if (before.state_directory != config.agent.state_directory || before.docker_socket != config.agent.docker_socket ||
+      before.probe_mark != config.agent.probe_mark || before.drift_check != config.agent.drift_check ||
+      before.probe_group != config.agent.probe_group || before.backend != config.agent.backend) {
+    hint = "; changes of state_directory, docker, traffic and probes need a restart of the agent (traffic is not touched by it)";
+    config.agent.state_directory = before.state_directory;
+    config.agent.docker_socket = before.docker_socket;
+    config.agent.probe_mark = before.probe_mark;
+    config.agent.probe_group = before.probe_group;
+  }
+  std::map<std::string, config::Service> wanted;
+  for (const config::Service& service : config.services) wanted.emplace(service.policy.name, service);
+
+  std::vector<std::string> leaving;
+  for (const auto& [name, runner] : runners_) {
+    if (!wanted.contains(name)) leaving.push_back(name);
+  }
+  for (const std::string& name : leaving) {
+    const auto runner = runners_.at(name);
+    (void)co_await runner->request(RevertCommand{}, Actor{}, "the service left the configuration");
+    if (auto stopped = co_await runner->stop_container(); !stopped) {
+      spdlog::warn("{}: the container could not be stopped: {}", name, stopped.error().message);
+    }
+    runner->end();
+    runners_.erase(name);
+  }
+  config_ = std::move(config);
+  std::vector<std::shared_ptr<ServiceRunner>> coming;
+  for (const auto& [name, service] : wanted) {
+    if (const auto found = runners_.find(name); found != runners_.end()) {
+      found->second->configure(service);
+    } else {
+      coming.push_back(add_service(service));
+      coming.back()->boot(store_.load(name), KernelRoute{});
+    }
+  }
+  auto established = co_await establish();
+  for (const auto& runner : coming) runner->begin();
+  host::set_log_level(config_.agent.log_level);
+  changed();
+  if (!established) co_return std::unexpected(std::move(established.error()).within("the new rules"));
+  co_return std::to_string(runners_.size()) + " service(s)" + hint;
+}
+
+bool Agent::settled() const {
+  const Instant now = host::now();
+  return std::ranges::all_of(runners_, [now](const auto& entry) { return dualdeploy::settled(entry.second->state(), now); });
+}
+
+std::string Agent::summary() const {
+  std::size_t on_container = 0;
+  std::size_t alarm_count = kernel_trouble_.empty() ? 0 : 1;
+  std::string waiting;
+  for (const auto& [name, runner] : runners_) {
+    const ServiceState& state = runner->state();
+    if (!state.effective.all_rpm()) ++on_container;
+    alarm_count += alarms(state).size();
+    const std::string why = why_not_intended(state);
+    if (!why.empty()) waiting += "; " + name + ": " + why;
+  }
+  std::string text = std::to_string(runners_.size()) + (runners_.size() == 1 ? " service, " : " services, ") +
+                     std::to_string(on_container) + " on the container" + waiting;
+  if (alarm_count > 0) text = "ALARM (" + std::to_string(alarm_count) + "), see dualctl status; " + text;
+  return text;
+}
+
+void Agent::changed() {
+  if (on_change_) on_change_();
+}
+
+void Agent::note(Record record) { publish(store_.append("", std::move(record))); }
+void Agent::flush() { store_.flush(); }
+
+void Agent::publish(const state::StampedRecord& stamped) {
+  const Record& record = stamped.record;
+  host::log_event(level_of(record),
+                  host::LogFields{stamped.service, record.side ? std::string(name_of(*record.side)) : "",
+                                  std::string(name_of(record.kind)), stamped.id},
+                  log_text(record));
+  const json::object object = state::to_json(stamped);
+  for (auto entry = listeners_.begin(); entry != listeners_.end();) {
+    if (const auto listener = entry->lock()) {
+      (*listener)(object);
+      ++entry;
+    } else {
+      entry = listeners_.erase(entry);
+    }
+  }
+}
+
+void Agent::drifted(const traffic::Router::Drift& drift) {
+  last_drift_ = host::format_utc(host::wall_unix_ms());
+  Record record{.kind = RecordKind::drift, .reason = "by " + drift.who, .duration = drift.took};
+  if (drift.error) {
+    record.message = drift.what + " and could not be put back: " + drift.error->message;
+    record.result = Result::failed;
+  } else {
+    record.message = drift.what + "; put back";
+  }
+  note(std::move(record));
+  changed();
+}
+
+void Agent::lease_trouble(const std::optional<Error>& error) {
+  lease_trouble_ = error ? error->message : "";
+  note({.kind = RecordKind::alarm,
+        .message = error ? "the lease cannot be renewed: " + error->message + "; redirects end by themselves"
+                         : "the lease is renewed again",
+        .result = error ? Result::failed : Result::done});
+  changed();
+}
+
+// ---- control::Api -------------------------------------------------------------------------------------------------
+
+std::shared_ptr<ServiceRunner> Agent::runner(const std::string& service) const {
+  const auto found = runners_.find(service);
+  return found == runners_.end() ? nullptr : found->second;
+}
+
+json::value Agent::status(std::optional<std::string> service) const {
+  const Instant now = host::now();
+  if (service) {
+    const auto found = runner(*service);
+    return found ? json::value(status_of(*found, now)) : json::value(nullptr);
+  }
+  json::array services;
+  for (const auto& [name, runner] : runners_) services.push_back(status_of(*runner, now));
+  json::array alarm_texts;
+  if (!kernel_trouble_.empty()) alarm_texts.emplace_back("the kernel does not take our rules: " + kernel_trouble_);
+  if (!lease_trouble_.empty()) alarm_texts.emplace_back("the lease cannot be renewed: " + lease_trouble_);
+  return json::object{{"version", version_text},
+                      {"ready", settled()},
+                      {"backend", router_.backend_name()},
+                      {"lease_ms", config_.agent.lease.count()},
+                      {"alarms", std::move(alarm_texts)},
+                      {"drift", json::object{{"repairs", router_.repairs()}, {"last", last_drift_}}},
+                      {"services", std::move(services)}};
+}
+
+bool Agent::has_service(std::string_view name) const { return runners_.contains(name); }
+
+std::vector<std::string> Agent::service_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, runner] : runners_) names.push_back(name);
+  return names;
+}
+
+Expected<std::vector<json::object>> Agent::history(std::optional<std::string> service, std::size_t limit,
+                                                   bool changes_only) const {
+  return store_.history(service, limit, changes_only);
+}
+
+std::shared_ptr<void> Agent::subscribe(Listener listener) {
+  auto entry = std::make_shared<Listener>(std::move(listener));
+  listeners_.push_back(entry);
+  return entry;
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::ask(std::string service, Command command, std::string reason,
+                                                            Actor actor) {
+  const auto found = runner(service);
+  if (!found) co_return fail(ErrorCode::usage, "there is no service '" + service + "'");
+  const action::Answer answer = co_await found->request(command, std::move(actor), std::move(reason));
+  if (answer.error) co_return std::unexpected(Error(*answer.error).within(service));
+  co_return result_of(service, answer);
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::flip(control::FlipRequest request, Actor actor) {
+  FlipCommand command{Route::to(request.to), request.force, std::nullopt};
+  if (request.wait) command.wait = request.timeout;
+  return ask(std::move(request.service), command, std::move(request.reason), std::move(actor));
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::revert(std::string service, std::string reason, Actor actor) {
+  return ask(std::move(service), RevertCommand{}, std::move(reason), std::move(actor));
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::hold(std::string service, std::string reason, Actor actor) {
+  return ask(std::move(service), HoldCommand{}, std::move(reason), std::move(actor));
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::release(std::string service, std::string reason, Actor actor) {
+  return ask(std::move(service), ReleaseCommand{}, std::move(reason), std::move(actor));
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::rescue(std::string reason, Actor actor) {
+  std::string trouble;
+  for (const std::string& name : service_names()) {
+    const auto found = runner(name);
+    if (!found) continue;
+    const action::Answer answer = co_await found->request(RescueCommand{}, actor, reason);
+    if (answer.error) trouble += name + ": " + answer.error->message + "; ";
+  }
+  auto removed = co_await router_.stand_down();
+  note({.kind = RecordKind::rescue, .actor = actor, .reason = reason,
+        .message = removed ? "every route is the RPM, our kernel rules are gone until the next flip or restart"
+                           : "the kernel rules could not be removed: " + removed.error().message,
+        .result = removed ? Result::done : Result::failed});
+  if (!removed) co_return std::unexpected(std::move(removed.error()).within(trouble + "removing the rules"));
+  if (!trouble.empty()) co_return fail(trouble + "our kernel rules are gone all the same");
+  const std::string message = "every route is the RPM, our kernel rules are gone until the next flip or restart";
+  co_return control::ChangeResult{message, json::object{{"message", message}}};
+}
+
+json::object Agent::version() const { return json::object{{"version", version_text}, {"revision", revision_text}}; }
+
+}  // namespace dualdeploy::daemon

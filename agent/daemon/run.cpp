@@ -1,0 +1,155 @@
+#include "daemon/run.hpp"
+
+#include <spdlog/spdlog.h>
+#include <sysexits.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <csignal>
+
+#include "control/server.hpp"
+#include "daemon/agent.hpp"
+#include "daemon/version.hpp"
+#include "host/logging.hpp"
+#include "host/notify.hpp"
+#include "host/spawn.hpp"
+#include "traffic/nft_backend.hpp"
+
+namespace dualdeploy::daemon {
+namespace {
+
+namespace asio = boost::asio;
+
+/// Tells systemd how things are, whenever they change.
+class Announcer {
+ public:
+  explicit Announcer(Agent& agent) : agent_(agent) {}
+  void announce() {
+    const std::string summary = agent_.summary();
+    if (summary != last_) host::notify_status(last_ = summary);
+    if (ready_ || !agent_.settled()) return;
+    ready_ = true;
+    spdlog::info("ready: {}", summary);
+    host::notify_ready();
+  }
+
+ private:
+  Agent& agent_;
+  std::string last_;
+  bool ready_ = false;
+};
+
+asio::awaitable<void> reload(Agent& agent, std::filesystem::path config_file) {
+  host::notify_reloading();
+  auto loaded = config::load(config_file);
+  if (!loaded) {
+    for (const config::Problem& problem : loaded.error()) spdlog::error("{}", config::describe(problem));
+    agent.note({.kind = RecordKind::config,
+                .message = "the new configuration has " + std::to_string(loaded.error().size()) +
+                           " problem(s), the old one stays: " + config::describe(loaded.error().front()),
+                .result = Result::failed});
+  } else {
+    auto done = co_await agent.reconfigure(std::move(*loaded));
+    agent.note({.kind = RecordKind::config,
+                .message = done ? "reloaded: " + *done : "reloaded, but: " + done.error().message,
+                .result = done ? Result::done : Result::failed});
+  }
+  host::notify_ready();
+}
+
+asio::awaitable<void> take_over_and_listen(Agent& agent, control::Server& server, std::filesystem::path control_socket,
+                                           Announcer& announcer, int& status) {
+  co_await agent.take_over();
+  const std::vector<int> passed = host::passed_sockets();
+  if (passed.empty()) {
+    if (auto listening = server.listen(control_socket); !listening) {
+      spdlog::error("no control socket: {}", listening.error().message);
+      status = EXIT_FAILURE;
+    }
+  }
+  for (const int socket : passed) server.adopt(socket);
+  announcer.announce();
+}
+
+/// SIGHUP reloads, SIGTERM and SIGINT end. One reload after the other: `busy` is the reload that runs.
+class Signals {
+ public:
+  Signals(asio::io_context& loop, Agent& agent, std::filesystem::path config_file, std::function<void()> end)
+      : loop_(loop), agent_(agent), config_file_(std::move(config_file)), end_(std::move(end)),
+        signals_(loop, SIGHUP, SIGTERM, SIGINT) {
+    wait();
+  }
+
+ private:
+  void wait() {
+    signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+      if (error) return;
+      if (signal != SIGHUP) {
+        end_();
+        return;
+      }
+      if (reloading_) {
+        again_ = true;
+      } else {
+        start_reload();
+      }
+      wait();
+    });
+  }
+
+  void start_reload() {
+    reloading_ = true;
+    asio::co_spawn(loop_, reload(agent_, config_file_), [this](const std::exception_ptr& error) {
+      reloading_ = false;
+      if (error) spdlog::error("the reload failed");
+      if (std::exchange(again_, false)) start_reload();
+    });
+  }
+
+  asio::io_context& loop_;
+  Agent& agent_;
+  std::filesystem::path config_file_;
+  std::function<void()> end_;
+  asio::signal_set signals_;
+  bool reloading_ = false;
+  bool again_ = false;
+};
+
+}  // namespace
+
+int run(const std::filesystem::path& config_file, const std::filesystem::path& control_socket) {
+  host::start_logging("info");
+  auto loaded = config::load(config_file);
+  if (!loaded) {
+    for (const config::Problem& problem : loaded.error()) spdlog::error("{}", config::describe(problem));
+    spdlog::error("the configuration cannot be used; nothing was changed. Try: dualctl check-config {}", config_file.string());
+    return EX_CONFIG;
+  }
+  host::set_log_level(loaded->agent.log_level);
+  spdlog::info("dualdeployd {} ({}), {} service(s) from {}", version_text, revision_text, loaded->services.size(),
+               config_file.string());
+  const control::Access access{loaded->agent.change_group, loaded->agent.view_group};
+
+  asio::io_context loop(1);
+  const host::Watchdog watchdog(loop.get_executor());
+  Agent agent(loop.get_executor(), std::move(*loaded), traffic::make_nft_backend(loop.get_executor()));
+  Announcer announcer(agent);
+  agent.on_change([&announcer] { announcer.announce(); });
+  control::Server server(loop.get_executor(), agent, control::Limits{}, access);
+  const Signals signals(loop, agent, config_file, [&] {
+    // Rules and routes stay: the kernel goes on, and the lease ends them if nobody comes back.
+    host::notify_stopping();
+    spdlog::info("stopping; traffic is not touched");
+    server.stop();
+    loop.stop();
+  });
+
+  int status = EXIT_SUCCESS;
+  host::spawn(loop.get_executor(), "start", take_over_and_listen(agent, server, control_socket, announcer, status));
+  loop.run();
+  agent.flush();
+  return status;
+}
+
+}  // namespace dualdeploy::daemon

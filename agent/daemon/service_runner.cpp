@@ -1,0 +1,214 @@
+#include "daemon/service_runner.hpp"
+
+#include <boost/asio/experimental/channel.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "host/clock.hpp"
+#include "host/logging.hpp"
+#include "host/spawn.hpp"
+#include "host/wall_clock.hpp"
+#include "workload/container_side.hpp"
+#include "workload/unit_side.hpp"
+
+namespace dualdeploy::daemon {
+
+namespace asio = boost::asio;
+
+/// A request that waits for its answer.
+class ServiceRunner::Pending {
+ public:
+  explicit Pending(const asio::any_io_executor& executor) : channel(executor, 1) {}
+  asio::experimental::channel<void(boost::system::error_code, action::Answer)> channel;
+};
+
+ServiceRunner::ServiceRunner(std::shared_ptr<const Surroundings> surroundings, config::Service service)
+    : surroundings_(std::move(surroundings)), service_(std::move(service)), wake_(surroundings_->executor) {
+  state_.policy = service_.policy;
+}
+
+ServiceRunner::~ServiceRunner() = default;
+
+void ServiceRunner::boot(const state::Store::Loaded& saved, const KernelRoute& kernel) {
+  happen(event::Booted{saved.durable, saved.trouble, kernel});
+}
+
+void ServiceRunner::begin() {
+  begun_ = true;
+  watch_sides();
+  drain();
+}
+
+void ServiceRunner::end() {
+  ended_ = true;
+  wake_.cancel();
+  for (const Side side : both_sides) {
+    ++generation_[side];
+    checkers_[side].reset();
+    sides_[side].reset();
+  }
+  for (auto& [id, pending] : std::exchange(pending_, {})) {
+    pending->channel.try_send(boost::system::error_code{},
+                              action::Answer{id, Error{ErrorCode::failed, "the service left the configuration"}, "", {}, {}, {}});
+  }
+}
+
+void ServiceRunner::configure(config::Service service) {
+  const config::Service before = std::exchange(service_, std::move(service));
+  happen(event::PolicyChanged{service_.policy});
+  const bool ports_changed = before.ports != service_.ports;
+  if (ports_changed || before.rpm != service_.rpm) watch_side(Side::rpm);
+  if (ports_changed || before.container != service_.container) watch_side(Side::container);
+}
+
+asio::awaitable<action::Answer> ServiceRunner::request(Command command, Actor actor, std::string reason) {
+  const auto self = shared_from_this();
+  const auto pending = std::make_shared<Pending>(surroundings_->executor);
+  const RequestId id = ++last_request_;
+  pending_[id] = pending;
+  happen(event::Requested{id, std::move(actor), std::move(reason), command, host::wall_unix_ms()});
+  co_return co_await pending->channel.async_receive(asio::use_awaitable);
+}
+
+asio::awaitable<Expected<void>> ServiceRunner::stop_container() {
+  const auto container = sides_[Side::container];
+  if (!container) co_return Expected<void>{};
+  co_return co_await container->stop();
+}
+
+traffic::ServiceRules ServiceRunner::rules() const {
+  const bool active = !state_.effective.all_rpm();
+  return traffic::ServiceRules{.name = service_.policy.name,
+                               .ports = service_.ports,
+                               .local_traffic = service_.local_traffic,
+                               .guard = service_.guard,
+                               .planned = active ? state_.effective : state_.durable.route,
+                               .active = active};
+}
+
+/// Events that come while actions are carried out wait for their turn: step() is never entered twice.
+void ServiceRunner::happen(Event event) {
+  if (ended_) return;
+  events_.push_back(std::move(event));
+  drain();
+}
+
+void ServiceRunner::drain() {
+  if (std::exchange(draining_, true)) return;
+  bool stepped = false;
+  while (!events_.empty() || (begun_ && !actions_.empty())) {
+    if (begun_ && !actions_.empty()) {
+      const Action action = std::move(actions_.front());
+      actions_.pop_front();
+      std::visit([this](const auto& what) { carry_out(what); }, action);
+      continue;
+    }
+    const Event event = std::move(events_.front());
+    events_.pop_front();
+    for (Action& action : step(state_, event, host::now())) actions_.push_back(std::move(action));
+    stepped = true;
+  }
+  draining_ = false;
+  if (!stepped || !begun_) return;
+  arm_wake();
+  for (const Side side : both_sides) {
+    if (checkers_[side]) checkers_[side]->set_fast(state_.sides[side].verdict != Verdict::healthy);
+  }
+  surroundings_->on_change();
+}
+
+void ServiceRunner::arm_wake() {
+  wake_.cancel();
+  const Instant now = host::now();
+  const auto when = next_wake(state_, now);
+  if (!when) return;
+  // At least a millisecond: a wake-up that changes nothing must not spin.
+  wake_.expires_after(std::max(*when - now, Milliseconds{1}));
+  wake_.async_wait([weak = weak_from_this()](const boost::system::error_code& error) {
+    const auto self = weak.lock();
+    if (!error && self) self->happen(event::Woken{});
+  });
+}
+
+void ServiceRunner::watch_sides() {
+  for (const Side side : both_sides) watch_side(side);
+}
+
+void ServiceRunner::watch_side(Side side) {
+  checkers_[side].reset();
+  sides_[side].reset();
+  const std::uint64_t generation = ++generation_[side];
+  const auto report = [weak = weak_from_this(), side, generation](const Workload& workload) {
+    const auto self = weak.lock();
+    if (!self || self->generation_[side] != generation) return;
+    const bool now_up = workload.state == RunState::running &&
+                        self->state_.sides[side].workload.state != RunState::running;
+    self->happen(event::Reported{side, workload});
+    if (now_up && self->checkers_[side]) self->checkers_[side]->check_now();
+  };
+  const auto& executor = surroundings_->executor;
+  if (side == Side::rpm) {
+    sides_[side] = std::make_shared<workload::UnitSide>(executor, surroundings_->bus, service_.rpm, report);
+  } else {
+    sides_[side] = std::make_shared<workload::ContainerSide>(executor, surroundings_->engine, service_.policy.name,
+                                                             service_.container, report);
+  }
+  const config::Port& first = service_.ports.front();
+  checkers_[side] = std::make_unique<health::Checker>(
+      executor, side == Side::rpm ? service_.rpm.check : service_.container.check,
+      side == Side::rpm ? first.rpm : first.container, surroundings_->identity,
+      [weak = weak_from_this(), side, generation](Instant started, std::optional<ProbeFailure> failure) {
+        const auto self = weak.lock();
+        if (self && self->generation_[side] == generation) {
+          self->happen(event::Probed{side, started, std::move(failure)});
+        }
+      });
+  sides_[side]->watch();
+}
+
+void ServiceRunner::carry_out(const action::Apply& wanted) {
+  host::spawn(surroundings_->executor, "route change", apply(shared_from_this(), wanted));
+}
+
+asio::awaitable<void> ServiceRunner::apply(std::shared_ptr<ServiceRunner> self, action::Apply wanted) {
+  auto applied = co_await self->surroundings_->router.set_route(self->service_.policy.name, wanted.route);
+  self->happen(event::Applied{wanted.ticket, applied ? std::nullopt : std::optional(applied.error())});
+}
+
+void ServiceRunner::carry_out(const action::Save& save) {
+  surroundings_->store.save(service_.policy.name, save.durable,
+                            [self = shared_from_this(), ticket = save.ticket,
+                             record = save.record](std::optional<Error> error) {
+                              if (!error && record) self->record(*record);
+                              self->happen(event::Saved{ticket, std::move(error)});
+                            });
+}
+
+void ServiceRunner::carry_out(const action::Operate& wanted) {
+  host::spawn(surroundings_->executor, "starting a side", operate(shared_from_this(), wanted));
+}
+
+asio::awaitable<void> ServiceRunner::operate(std::shared_ptr<ServiceRunner> self, action::Operate wanted) {
+  const auto side = self->sides_[wanted.side];
+  Expected<void> done = fail("the service left the configuration");
+  if (side && wanted.restart) {
+    done = co_await side->restart();
+  } else if (side) {
+    done = co_await side->start();
+  }
+  self->happen(event::Operated{wanted.side, done ? std::nullopt : std::optional(done.error())});
+}
+
+void ServiceRunner::carry_out(const action::Answer& answer) {
+  const auto found = pending_.find(answer.request);
+  if (found == pending_.end()) return;
+  found->second->channel.try_send(boost::system::error_code{}, answer);
+  pending_.erase(found);
+}
+
+void ServiceRunner::carry_out(const action::Note& note) { record(note.record); }
+
+void ServiceRunner::record(const Record& what) {
+  surroundings_->on_record(surroundings_->store.append(service_.policy.name, what));
+}
+
+}  // namespace dualdeploy::daemon

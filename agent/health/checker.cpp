@@ -1,0 +1,79 @@
+#include "health/checker.hpp"
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "host/clock.hpp"
+#include "host/spawn.hpp"
+
+namespace dualdeploy::health {
+
+namespace asio = boost::asio;
+
+namespace {
+constexpr Milliseconds fast_interval{250};
+}
+
+struct Checker::Impl {
+  Impl(const asio::any_io_executor& executor, config::Check check_in, std::uint16_t port, ProbeIdentity identity_in,
+       OnResult callback)
+      : check(std::move(check_in)), default_port(port), identity(identity_in), on_result(std::move(callback)),
+        timer(executor) {}
+
+  static asio::awaitable<void> loop(std::shared_ptr<Impl> self) {
+    while (!self->stopped) {
+      const Instant started = host::now();
+      self->urgent = false;
+      auto failure = co_await probe(self->check, self->default_port, self->identity);
+      if (self->stopped) break;
+      self->on_result(started, std::move(failure));
+      co_await self->rest(started);
+    }
+  }
+
+  /// Until the next beat, or until somebody asks for a probe at once.
+  asio::awaitable<void> rest(Instant started) {
+    while (!stopped && !urgent) {
+      const Instant next = started + (fast ? std::min(check.interval, fast_interval) : check.interval);
+      const Milliseconds left = next - host::now();
+      if (left <= Milliseconds{0}) co_return;
+      boost::system::error_code woken;
+      timer.expires_after(left);
+      co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+    }
+  }
+
+  config::Check check;
+  std::uint16_t default_port;
+  ProbeIdentity identity;
+  OnResult on_result;
+  asio::steady_timer timer;
+  bool fast = true;
+  bool urgent = false;
+  bool stopped = false;
+};
+
+Checker::Checker(asio::any_io_executor executor, config::Check check, std::uint16_t default_port, ProbeIdentity identity,
+                 OnResult on_result)
+    : impl_(std::make_shared<Impl>(executor, std::move(check), default_port, identity, std::move(on_result))) {
+  host::spawn(executor, "health check", Impl::loop(impl_));
+}
+
+Checker::~Checker() {
+  impl_->stopped = true;
+  impl_->timer.cancel();
+}
+
+void Checker::check_now() {
+  impl_->urgent = true;
+  impl_->timer.cancel();
+}
+
+void Checker::set_fast(bool fast) {
+  if (impl_->fast == fast) return;
+  impl_->fast = fast;
+  impl_->timer.cancel();  // The loop looks at the time again.
+}
+
+}  // namespace dualdeploy::health

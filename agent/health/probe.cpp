@@ -1,0 +1,184 @@
+#include "health/probe.hpp"
+
+#include <pwd.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+#include <cerrno>
+
+#include "host/command.hpp"
+
+namespace dualdeploy::health {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr std::size_t excerpt_limit = 200;
+constexpr std::size_t body_limit = 64 * 1024;
+
+/// The first bytes, fit for a terminal and a log line.
+std::string excerpt_of(std::string_view text) {
+  std::string excerpt(text.substr(0, excerpt_limit));
+  for (char& c : excerpt) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte == '\n' || byte == '\r' || byte == '\t') c = ' ';
+    if (byte < ' ' || byte >= 0x7f) c = c == ' ' ? ' ' : '?';
+  }
+  while (!excerpt.empty() && excerpt.back() == ' ') excerpt.pop_back();
+  return excerpt;
+}
+
+std::optional<ProbeFailure> failed(std::string reason, std::string_view excerpt = {}) {
+  return ProbeFailure{std::move(reason), excerpt_of(excerpt)};
+}
+
+std::string no_answer(const config::Check& check, std::string_view stage) {
+  return "no answer within " + format_duration(check.timeout) + " (" + std::string(stage) + ")";
+}
+
+/// Without CAP_NET_ADMIN the probe still works; it is only redirected as a client's would be.
+void set_mark(beast::tcp_stream& stream, std::uint32_t mark) {
+  if (mark == 0 || ::setsockopt(stream.socket().native_handle(), SOL_SOCKET, SO_MARK, &mark, sizeof mark) == 0) return;
+  static bool told = false;
+  if (!std::exchange(told, true)) {
+    spdlog::warn("health checks cannot be marked ({}): a check of the RPM on its front port follows the redirect",
+                 error_code(errno, boost::system::system_category()).message());
+  }
+}
+
+std::string connect_reason(const config::Check& check, const tcp::endpoint& target, const error_code& error) {
+  const std::string where = (target.address().is_v6() ? "[" + target.address().to_string() + "]" : target.address().to_string()) +
+                            ":" + std::to_string(target.port());
+  if (error == beast::error::timeout) return no_answer(check, where + " does not accept the connection");
+  if (error == asio::error::connection_refused) return "connection refused by " + where;
+  return "cannot connect to " + where + ": " + error.message();
+}
+
+asio::awaitable<std::optional<ProbeFailure>> connect(beast::tcp_stream& stream, const config::Check& check,
+                                                     const std::string& address, std::uint16_t port,
+                                                     ProbeIdentity identity) {
+  error_code error;
+  const auto literal = asio::ip::make_address(address, error);
+  if (error) co_return failed("'" + address + "' is no address");
+  const tcp::endpoint target(literal, port);
+  stream.socket().open(target.protocol(), error);
+  if (error) co_return failed("cannot open a socket: " + error.message());
+  set_mark(stream, identity.mark);
+  stream.expires_after(check.timeout);
+  co_await stream.async_connect(target, asio::redirect_error(asio::use_awaitable, error));
+  if (error) co_return failed(connect_reason(check, target, error));
+  co_return std::nullopt;
+}
+
+bool status_accepted(const config::HttpCheck& check, unsigned status) {
+  if (check.status.empty()) return status >= 200 && status < 400;
+  return std::ranges::find(check.status, static_cast<int>(status)) != check.status.end();
+}
+
+std::string expected_status(const config::HttpCheck& check) {
+  if (check.status.empty()) return "200 to 399";
+  std::string text;
+  for (const int status : check.status) text += (text.empty() ? "" : " or ") + std::to_string(status);
+  return text;
+}
+
+std::string read_reason(const config::Check& check, const error_code& error) {
+  if (error == beast::error::timeout) return no_answer(check, "connected, but no complete response");
+  if (error == http::error::end_of_stream || error == asio::error::eof || error == http::error::partial_message ||
+      error == asio::error::connection_reset) {
+    return "connection closed before a complete response";
+  }
+  if (error.category() == http::make_error_code(http::error::bad_version).category()) return "not HTTP: " + error.message();
+  return error.message();
+}
+
+asio::awaitable<std::optional<ProbeFailure>> probe_http(const config::Check& check, const config::HttpCheck& how,
+                                                        std::uint16_t port, ProbeIdentity identity) {
+  beast::tcp_stream stream(co_await asio::this_coro::executor);
+  if (auto failure = co_await connect(stream, check, how.address, port, identity)) co_return failure;
+
+  http::request<http::empty_body> request(http::verb::get, how.path, 11);
+  request.set(http::field::host, how.host);
+  request.set(http::field::user_agent, "dualdeploy-check/1");
+  request.set(http::field::connection, "close");
+  error_code error;
+  co_await http::async_write(stream, request, asio::redirect_error(asio::use_awaitable, error));
+  if (error) co_return failed(read_reason(check, error));
+
+  beast::flat_buffer buffer(body_limit + 16 * 1024);
+  http::response_parser<http::string_body> parser;
+  parser.body_limit(body_limit);
+  co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+  const bool enough = error == http::error::body_limit || error == http::error::buffer_overflow;  // A long body is cut.
+  if (error && !(enough && parser.is_header_done())) co_return failed(read_reason(check, error));
+
+  const auto& response = parser.get();
+  if (!status_accepted(how, response.result_int())) {
+    co_return failed("HTTP status " + std::to_string(response.result_int()) + ", expected " + expected_status(how),
+                     response.body());
+  }
+  if (!how.contains.empty() && response.body().find(how.contains) == std::string::npos) {
+    co_return failed("the body does not contain '" + how.contains + "'", response.body());
+  }
+  error_code ignored;
+  stream.socket().shutdown(tcp::socket::shutdown_both, ignored);
+  co_return std::nullopt;
+}
+
+asio::awaitable<std::optional<ProbeFailure>> probe_tcp(const config::Check& check, const config::TcpCheck& how,
+                                                       std::uint16_t port, ProbeIdentity identity) {
+  beast::tcp_stream stream(co_await asio::this_coro::executor);
+  co_return co_await connect(stream, check, how.address, port, identity);
+}
+
+std::optional<uid_t> uid_of(const std::string& user) {
+  passwd entry{};
+  passwd* found = nullptr;
+  std::vector<char> buffer(16 * 1024);
+  if (::getpwnam_r(user.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) return std::nullopt;
+  return entry.pw_uid;
+}
+
+asio::awaitable<std::optional<ProbeFailure>> probe_exec(const config::Check& check, const config::ExecCheck& how,
+                                                        std::uint16_t port, ProbeIdentity identity) {
+  host::Command command;
+  command.argv = how.command;
+  command.environment.push_back("DUALDEPLOY_PORT=" + std::to_string(port));
+  command.gid = identity.group;
+  if (!how.user.empty()) {
+    command.uid = uid_of(how.user);
+    if (!command.uid) co_return failed("there is no user '" + how.user + "'");
+  }
+  host::CommandLimits limits;
+  limits.deadline = check.timeout;
+  auto result = co_await host::run_command(std::move(command), limits);
+  if (!result) co_return failed(result.error().message);
+  if (result->exit_status == 0) co_return std::nullopt;
+  co_return failed("exit status " + std::to_string(result->exit_status),
+                   result->error.empty() ? result->output : result->error);
+}
+
+}  // namespace
+
+asio::awaitable<std::optional<ProbeFailure>> probe(config::Check check, std::uint16_t default_port,
+                                                   ProbeIdentity identity) {
+  if (const auto* how = std::get_if<config::HttpCheck>(&check.probe)) {
+    co_return co_await probe_http(check, *how, how->port != 0 ? how->port : default_port, identity);
+  }
+  if (const auto* how = std::get_if<config::TcpCheck>(&check.probe)) {
+    co_return co_await probe_tcp(check, *how, how->port != 0 ? how->port : default_port, identity);
+  }
+  co_return co_await probe_exec(check, std::get<config::ExecCheck>(check.probe), default_port, identity);
+}
+
+}  // namespace dualdeploy::health

@@ -1,0 +1,232 @@
+#include "host/command.hpp"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/experimental/channel.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/process/v2.hpp>
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+
+#include "host/spawn.hpp"
+
+namespace dualdeploy::host {
+namespace {
+
+namespace asio = boost::asio;
+namespace process = boost::process::v2;
+using boost::system::error_code;
+
+constexpr Milliseconds grace{500};     ///< Between SIGTERM and SIGKILL.
+constexpr Milliseconds drain_for{100};  ///< For output of a finished program whose pipe a grandchild still holds.
+constexpr std::size_t error_limit = 64 * 1024;
+
+/// Both ends close at exec: a program started at the same time cannot hold them open (Boost.Process 1.81 makes its pipes
+/// without O_CLOEXEC).
+class Pipe {
+ public:
+  Pipe() {
+    if (::pipe2(ends_.data(), O_CLOEXEC) != 0) ends_ = {-1, -1};
+  }
+  Pipe(const Pipe&) = delete;
+  Pipe& operator=(const Pipe&) = delete;
+  ~Pipe() {
+    for (const int end : ends_) {
+      if (end >= 0) ::close(end);
+    }
+  }
+  [[nodiscard]] bool open() const { return ends_[0] >= 0; }
+  [[nodiscard]] int reader() const { return ends_[0]; }
+  [[nodiscard]] int writer() const { return ends_[1]; }
+  int take_reader() { return std::exchange(ends_[0], -1); }
+  int take_writer() { return std::exchange(ends_[1], -1); }
+
+ private:
+  std::array<int, 2> ends_{-1, -1};
+};
+
+/// What happens in the child between fork and exec; only async-signal-safe calls.
+struct ChildSetup {
+  int in;
+  int out;
+  int err;
+  std::optional<uid_t> uid;
+  std::optional<gid_t> gid;
+
+  template <class Launcher, class Path, class Line>
+  error_code on_exec_setup(Launcher& launcher, const Path& /*executable*/, const Line& /*command_line*/) {
+    (void)launcher;
+    // A group of its own, so that its children can be ended with it.
+    if (::setpgid(0, 0) != 0 || ::dup2(in, STDIN_FILENO) < 0 || ::dup2(out, STDOUT_FILENO) < 0 ||
+        ::dup2(err, STDERR_FILENO) < 0) {
+      return error_code(errno, boost::system::system_category());
+    }
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::signal(SIGPIPE, SIG_DFL);
+    const bool switched = (!gid && !uid) || ((!uid || ::setgroups(0, nullptr) == 0) && (!gid || ::setgid(*gid) == 0) &&
+                                             (!uid || ::setuid(*uid) == 0));
+    return switched ? error_code{} : error_code(errno, boost::system::system_category());
+  }
+  /// In the child, exec failed: leave at once. The library would run exit handlers of a copied, threaded program.
+  template <class... Arguments>
+  void on_exec_error(Arguments&&... /*unused*/) {
+    ::_exit(127);
+  }
+  /// In the parent: the library does not wait for a child whose exec failed.
+  template <class Launcher, class... Arguments>
+  void on_error(Launcher& launcher, Arguments&&... /*unused*/) {
+    if (launcher.pid > 0) ::waitpid(launcher.pid, nullptr, 0);
+  }
+};
+
+/// One program on its way to its end, shared by the coroutines that serve it.
+struct Run {
+  using Done = asio::experimental::channel<void(error_code)>;
+  using Process = process::basic_process<asio::any_io_executor>;
+
+  Run(const asio::any_io_executor& executor, Pipe& in, Pipe& out, Pipe& err)
+      : input(executor, in.take_writer()), output(executor, out.take_reader()), error(executor, err.take_reader()),
+        timer(executor), streams_done(executor, 2) {}
+
+  asio::posix::stream_descriptor input;
+  asio::posix::stream_descriptor output;
+  asio::posix::stream_descriptor error;
+  asio::steady_timer timer;
+  Done streams_done;  ///< One message for each output stream that ended.
+  std::string to_write;
+  CommandResult result;
+};
+
+asio::awaitable<void> feed(std::shared_ptr<Run> run) {
+  error_code failed;  // A program that does not read its input is no error.
+  co_await asio::async_write(run->input, asio::buffer(run->to_write), asio::redirect_error(asio::use_awaitable, failed));
+  error_code ignored;
+  run->input.close(ignored);
+}
+
+asio::awaitable<void> collect(std::shared_ptr<Run> run, asio::posix::stream_descriptor& stream, std::string& into,
+                              std::size_t limit, bool* cut) {
+  std::array<char, 16 * 1024> buffer;
+  for (;;) {
+    error_code failed;
+    const std::size_t count =
+        co_await stream.async_read_some(asio::buffer(buffer), asio::redirect_error(asio::use_awaitable, failed));
+    if (failed) break;
+    const std::size_t room = limit - std::min(limit, into.size());
+    into.append(buffer.data(), std::min(count, room));
+    if (count > room && cut != nullptr) *cut = true;  // Read on: the program must not block on a full pipe.
+  }
+  run->streams_done.try_send(error_code{});
+}
+
+std::string found_on_path(const std::string& program) {
+  if (program.find('/') != std::string::npos) return program;
+  for (const char* directory : {"/usr/local/sbin/", "/usr/local/bin/", "/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"}) {
+    const std::string candidate = directory + program;
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate;
+  }
+  return program;
+}
+
+/// Ends the program's whole group when the deadline passes. `over` is set by the main coroutine.
+struct Deadline {
+  bool passed = false;
+  bool over = false;
+};
+
+asio::awaitable<void> enforce(std::shared_ptr<Run> run, std::shared_ptr<Deadline> deadline, pid_t group,
+                              Milliseconds after) {
+  error_code cancelled;
+  run->timer.expires_after(after);
+  co_await run->timer.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
+  if (deadline->over) co_return;
+  deadline->passed = true;
+  ::kill(-group, SIGTERM);
+  run->timer.expires_after(grace);
+  co_await run->timer.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
+  if (!deadline->over) ::kill(-group, SIGKILL);
+}
+
+asio::awaitable<void> wait_for_streams(std::shared_ptr<Run> run) {
+  for (int stream = 0; stream < 2; ++stream) {
+    error_code closed;
+    co_await run->streams_done.async_receive(asio::redirect_error(asio::use_awaitable, closed));
+  }
+}
+
+void close_later(const std::shared_ptr<Run>& run) {
+  run->timer.expires_after(drain_for);
+  run->timer.async_wait([run](const error_code& cancelled) {
+    if (cancelled) return;
+    error_code ignored;
+    run->output.close(ignored);
+    run->error.close(ignored);
+  });
+}
+
+}  // namespace
+
+asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLimits limits) {
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  Pipe in;
+  Pipe out;
+  Pipe err;
+  if (!in.open() || !out.open() || !err.open()) co_return fail_errno("cannot make a pipe", errno);
+  const std::string program = found_on_path(command.argv.front());
+  std::vector<std::string> arguments(command.argv.begin() + 1, command.argv.end());
+  std::vector<std::string> environment{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"};
+  for (std::string& variable : command.environment) environment.push_back(std::move(variable));
+
+  ChildSetup setup{in.reader(), out.writer(), err.writer(), command.uid, command.gid};
+  process::posix::default_launcher launcher;
+  error_code failed;
+  Run::Process child = launcher(executor, failed, program, arguments, process::process_environment(environment), setup);
+  if (failed) co_return fail("cannot run " + program + ": " + failed.message());
+  const pid_t pid = child.id();
+
+  const auto run = std::make_shared<Run>(executor, in, out, err);
+  ::close(in.take_reader());
+  ::close(out.take_writer());
+  ::close(err.take_writer());
+  run->to_write = std::move(command.input);
+  run->result.pid = pid;
+  spawn(executor, "program input", feed(run));
+  spawn(executor, "program output", collect(run, run->output, run->result.output, limits.output_bytes, &run->result.output_cut));
+  spawn(executor, "program errors", collect(run, run->error, run->result.error, error_limit, nullptr));
+  const auto deadline = std::make_shared<Deadline>();
+  spawn(executor, "program deadline", enforce(run, deadline, pid, limits.deadline));
+
+  error_code wait_failed;
+  co_await child.async_wait(asio::redirect_error(asio::use_awaitable, wait_failed));
+  deadline->over = true;
+  run->timer.cancel();
+  const int status = child.native_exit_code();
+  if (deadline->passed) ::kill(-pid, SIGKILL);  // What it left behind in its group.
+  close_later(run);
+  co_await wait_for_streams(run);
+  run->timer.cancel();
+  error_code ignored;
+  run->input.close(ignored);
+  if (deadline->passed) {
+    co_return fail(ErrorCode::timed_out, program + " did not end within " + format_duration(limits.deadline));
+  }
+  constexpr int signal_base = 128;
+  run->result.exit_status = WIFSIGNALED(status) ? signal_base + WTERMSIG(status) : WEXITSTATUS(status);
+  co_return std::move(run->result);
+}
+
+}  // namespace dualdeploy::host

@@ -1,0 +1,123 @@
+#include "state/record.hpp"
+
+#include <array>
+#include <boost/json.hpp>
+
+#include "host/wall_clock.hpp"
+
+namespace dualdeploy::state {
+
+namespace json = boost::json;
+
+namespace {
+
+constexpr int format_version = 1;
+
+Expected<std::string> text_member(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  if (value == nullptr || !value->is_string()) return fail("'" + std::string(name) + "' is missing or not a text");
+  return std::string(value->get_string());
+}
+
+std::int64_t number_member(const json::object& object, std::string_view name, std::int64_t fallback) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_int64() ? value->get_int64() : fallback;
+}
+
+Expected<Route> route_member(const json::object& object, std::string_view name) {
+  auto text = text_member(object, name);
+  if (!text) return std::unexpected(text.error());
+  const auto route = route_described(*text);
+  if (!route) return fail("'" + std::string(name) + "' is '" + *text + "', which is no route");
+  return *route;
+}
+
+Actor actor_of(const json::object& object) {
+  Actor actor;
+  const json::value* member = object.if_contains("actor");
+  if (member == nullptr || !member->is_object()) return actor;
+  actor.uid = number_member(member->get_object(), "uid", -1);
+  actor.pid = number_member(member->get_object(), "pid", 0);
+  actor.user = text_member(member->get_object(), "user").value_or("unknown");
+  return actor;
+}
+
+std::optional<RecordKind> kind_named(std::string_view name) {
+  for (int i = 0; i <= static_cast<int>(RecordKind::alarm); ++i) {
+    const auto kind = static_cast<RecordKind>(i);
+    if (name_of(kind) == name) return kind;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+json::object to_json(const Actor& actor) {
+  return {{"uid", actor.uid}, {"user", actor.user}, {"pid", actor.pid}};
+}
+
+json::object to_json(const StampedRecord& stamped) {
+  const Record& record = stamped.record;
+  json::object object{{"id", stamped.id},
+                      {"at", host::format_utc(stamped.unix_ms)},
+                      {"service", stamped.service},
+                      {"kind", name_of(record.kind)},
+                      {"change", is_change(record.kind)}};
+  if (record.side) object["side"] = name_of(*record.side);
+  object["actor"] = to_json(record.actor);
+  if (record.from) object["from"] = describe(*record.from);
+  if (record.to) object["to"] = describe(*record.to);
+  if (!record.reason.empty()) object["reason"] = record.reason;
+  object["result"] = name_of(record.result);
+  object["message"] = record.message;
+  if (record.duration) object["duration_ms"] = record.duration->count();
+  return object;
+}
+
+json::object to_json(const Durable& durable) {
+  json::object object{{"version", format_version}, {"route", describe(durable.route)}};
+  if (durable.hold) {
+    object["hold"] = json::object{{"actor", to_json(durable.hold->owner)},
+                                  {"reason", durable.hold->reason},
+                                  {"since_unix_ms", durable.hold->since_unix_ms}};
+  }
+  if (durable.intent) {
+    const Intent& intent = *durable.intent;
+    object["intent"] = json::object{{"kind", name_of(intent.kind)},
+                                    {"from", describe(intent.from)},
+                                    {"to", describe(intent.to)},
+                                    {"actor", to_json(intent.actor)},
+                                    {"reason", intent.reason}};
+  }
+  return object;
+}
+
+Expected<Durable> durable_from_json(const json::value& value) {
+  if (!value.is_object()) return fail("it is not a JSON object");
+  const json::object& object = value.get_object();
+  if (const auto version = number_member(object, "version", 0); version != format_version) {
+    return fail("its version is " + std::to_string(version) + ", this agent reads " + std::to_string(format_version));
+  }
+  Durable durable;
+  auto route = route_member(object, "route");
+  if (!route) return std::unexpected(route.error());
+  durable.route = *route;
+  if (const json::value* member = object.if_contains("hold"); member != nullptr) {
+    if (!member->is_object()) return fail("'hold' is not an object");
+    const json::object& hold = member->get_object();
+    durable.hold = Hold{actor_of(hold), text_member(hold, "reason").value_or(""), number_member(hold, "since_unix_ms", 0)};
+  }
+  if (const json::value* member = object.if_contains("intent"); member != nullptr) {
+    if (!member->is_object()) return fail("'intent' is not an object");
+    const json::object& intent = member->get_object();
+    auto from = route_member(intent, "from");
+    if (!from) return std::unexpected(std::move(from.error()).within("intent"));
+    auto to = route_member(intent, "to");
+    if (!to) return std::unexpected(std::move(to.error()).within("intent"));
+    durable.intent = Intent{kind_named(text_member(intent, "kind").value_or("")).value_or(RecordKind::flip), *from, *to,
+                            actor_of(intent), text_member(intent, "reason").value_or("")};
+  }
+  return durable;
+}
+
+}  // namespace dualdeploy::state

@@ -1,0 +1,201 @@
+#include "state/store.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/post.hpp>
+#include <boost/json.hpp>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "host/wall_clock.hpp"
+#include "state/files.hpp"
+
+namespace dualdeploy::state {
+
+namespace json = boost::json;
+namespace fs = std::filesystem;
+
+namespace {
+constexpr std::size_t recent_limit = 5'000;
+constexpr std::size_t queue_limit = 10'000;
+constexpr std::size_t state_file_limit = 64 * 1024;
+
+fs::path service_file(const fs::path& directory, const std::string& service) {
+  return directory / "services" / (service + ".json");
+}
+fs::path history_file(const fs::path& directory) { return directory / "history.jsonl"; }
+fs::path older_history_file(const fs::path& directory) { return directory / "history.1.jsonl"; }
+}  // namespace
+
+/// Carries out file work in order, one after the other, away from the event loop.
+struct Store::Writer {
+  using Job = std::function<void()>;
+
+  Writer(boost::asio::any_io_executor executor_in, fs::path directory_in, std::int64_t history_bytes_in)
+      : executor(std::move(executor_in)), directory(std::move(directory_in)), history_bytes(history_bytes_in),
+        thread([this] { work(); }) {}
+
+  ~Writer() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    changed.notify_all();
+    thread.join();
+  }
+
+  /// False when the queue is full: the disk has been stuck for long.
+  bool push(Job job) {
+    {
+      const std::lock_guard lock(mutex);
+      if (jobs.size() >= queue_limit) return false;
+      jobs.push_back(std::move(job));
+    }
+    changed.notify_all();
+    return true;
+  }
+
+  void work() {
+    std::unique_lock lock(mutex);
+    for (;;) {
+      changed.wait(lock, [this] { return stopping || !jobs.empty(); });
+      if (jobs.empty()) return;
+      const Job job = std::move(jobs.front());
+      jobs.pop_front();
+      busy = true;
+      lock.unlock();
+      job();
+      lock.lock();
+      busy = false;
+      changed.notify_all();
+    }
+  }
+
+  void flush() {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [this] { return jobs.empty() && !busy; });
+  }
+
+  /// On the writer's thread.
+  void append_line(const std::string& line) {
+    std::error_code error;
+    const auto size = fs::file_size(history_file(directory), error);
+    if (!error && static_cast<std::int64_t>(size) > history_bytes / 2) {
+      fs::rename(history_file(directory), older_history_file(directory), error);
+    }
+    auto written = append_durably(history_file(directory), line);
+    const bool failed = !written;
+    if (failed != history_failing) {
+      history_failing = failed;
+      if (failed) {
+        spdlog::error("history cannot be written: {}; it goes on in memory and in the journal", written.error().message);
+      } else {
+        spdlog::info("history is written again");
+      }
+    }
+  }
+
+  boost::asio::any_io_executor executor;
+  fs::path directory;
+  std::int64_t history_bytes;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Job> jobs;
+  bool stopping = false;
+  bool busy = false;
+  bool history_failing = false;
+  std::thread thread;  // Last: it uses all of the above.
+};
+
+Store::Store(boost::asio::any_io_executor executor, fs::path directory, std::int64_t history_bytes)
+    : directory_(std::move(directory)) {
+  std::error_code error;
+  fs::create_directories(directory_ / "services", error);
+  if (error) spdlog::error("cannot create {}: {}", (directory_ / "services").string(), error.message());
+  read_history();
+  writer_ = std::make_unique<Writer>(std::move(executor), directory_, history_bytes);
+}
+
+Store::~Store() = default;
+
+void Store::flush() { writer_->flush(); }
+
+Store::Loaded Store::load(const std::string& service) {
+  const fs::path path = service_file(directory_, service);
+  std::error_code ignored;
+  if (fs::symlink_status(path, ignored).type() == fs::file_type::not_found) return {};
+
+  auto content = read_file(path, state_file_limit);
+  if (!content) return {std::nullopt, "the saved state cannot be read: " + content.error().message};
+  boost::system::error_code error;
+  const json::value value = json::parse(*content, error);
+  Expected<Durable> durable = error ? fail("it is not JSON: " + error.message()) : durable_from_json(value);
+  if (durable) return {std::move(*durable), ""};
+
+  fs::path aside = path;
+  aside += ".unreadable";
+  fs::rename(path, aside, ignored);
+  return {std::nullopt, "the saved state " + path.string() + " cannot be used: " + durable.error().message +
+                            " (kept as " + aside.string() + ")"};
+}
+
+void Store::save(const std::string& service, const Durable& durable, OnSaved on_saved) {
+  const auto done = std::make_shared<OnSaved>(std::move(on_saved));
+  const bool taken = writer_->push([path = service_file(directory_, service), text = json::serialize(to_json(durable)) + "\n",
+                                    executor = writer_->executor, done] {
+    auto written = write_atomically(path, text);
+    boost::asio::post(executor, [done, error = written ? std::nullopt : std::optional(std::move(written.error()))] {
+      (*done)(error);
+    });
+  });
+  if (!taken) {
+    boost::asio::post(writer_->executor, [done] { (*done)(Error{ErrorCode::failed, "the disk does not answer"}); });
+  }
+}
+
+StampedRecord Store::append(const std::string& service, Record record) {
+  StampedRecord stamped{++last_id_, host::wall_unix_ms(), service, std::move(record)};
+  recent_.push_back(to_json(stamped));
+  if (recent_.size() > recent_limit) recent_.pop_front();
+  (void)writer_->push([this, line = json::serialize(recent_.back()) + "\n"] { writer_->append_line(line); });
+  return stamped;
+}
+
+std::vector<json::object> Store::history(const std::optional<std::string>& service, std::size_t limit,
+                                         bool changes_only) const {
+  std::vector<json::object> found;
+  for (auto record = recent_.rbegin(); record != recent_.rend() && found.size() < limit; ++record) {
+    const json::value* change = record->if_contains("change");
+    if (changes_only && (change == nullptr || !change->is_bool() || !change->get_bool())) continue;
+    const json::value* name = record->if_contains("service");
+    const bool of_agent = name == nullptr || !name->is_string() || name->get_string().empty();
+    if (service && !of_agent && name->get_string() != *service) continue;
+    found.push_back(*record);
+  }
+  std::reverse(found.begin(), found.end());
+  return found;
+}
+
+void Store::read_history() {
+  for (const fs::path& path : {older_history_file(directory_), history_file(directory_)}) {
+    constexpr std::size_t limit = std::size_t{1} << 30;
+    auto content = read_file(path, limit);
+    if (!content) continue;  // Not there yet, or not readable: the numbers start anew, nothing else depends on it.
+    std::string_view rest = *content;
+    while (!rest.empty()) {
+      const std::string_view line = rest.substr(0, rest.find('\n'));
+      rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+      boost::system::error_code error;
+      json::value value = json::parse(line, error);
+      if (error || !value.is_object()) continue;  // A line torn by a power cut.
+      const json::value* id = value.get_object().if_contains("id");
+      if (id == nullptr || !id->is_int64()) continue;
+      last_id_ = std::max(last_id_, static_cast<std::uint64_t>(id->get_int64()));
+      recent_.push_back(std::move(value.get_object()));
+      if (recent_.size() > recent_limit) recent_.pop_front();
+    }
+  }
+}
+
+}  // namespace dualdeploy::state

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "traffic/rules.hpp"
+
+namespace dualdeploy::traffic {
+
+/// The kernel's side of the routes. Every call is one atomic transaction or none at all; no call is made while another
+/// is under way (the Router sees to that).
+class Backend {
+ public:
+  /// Somebody else changed the kernel's rule sets; `who` names the program if that is known.
+  using OnForeignChange = std::function<void(const std::string& who)>;
+
+  virtual ~Backend() = default;
+  [[nodiscard]] virtual std::string_view name() const = 0;
+
+  /// Whether this kernel and its tools can do it; an error says what is missing.
+  [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> usable() = 0;
+  [[nodiscard]] virtual boost::asio::awaitable<Expected<Observed>> observe() = 0;
+
+  /// Replaces everything of ours.
+  [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> replace(const Rules& rules) = 0;
+  /// Brings one service from `before` to `after`; everything else stays as it is. Fails if the kernel does not hold what
+  /// `before` says.
+  [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> change(const ServiceRules& before,
+                                                                     const ServiceRules& after, Milliseconds lease) = 0;
+  /// Starts the lease of every active service anew.
+  [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> renew(const Rules& rules) = 0;
+  /// Takes everything of ours away.
+  [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> remove() = 0;
+
+  /// Begins to report foreign changes, where the kernel tells of them. Without: the Router checks from time to time.
+  virtual void watch(OnForeignChange on_change) = 0;
+};
+
+}  // namespace dualdeploy::traffic

@@ -1,0 +1,126 @@
+#include "traffic/nft_backend.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "host/command.hpp"
+#include "traffic/generation_watch.hpp"
+#include "traffic/nft_script.hpp"
+
+namespace dualdeploy::traffic {
+namespace {
+
+namespace asio = boost::asio;
+
+/// nft says what it dislikes in several lines with a picture; the first says enough.
+std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+
+class NftBackend final : public Backend {
+ public:
+  explicit NftBackend(asio::any_io_executor executor) : executor_(std::move(executor)) {}
+
+  std::string_view name() const override { return "nftables"; }
+
+  asio::awaitable<Expected<void>> usable() override {
+    // Everything a table can hold, in check mode: the kernel itself says whether it understands it.
+    Rules sample;
+    ServiceRules service{.name = "sample", .ports = {config::Port{.front = 1, .rpm = 2, .container = 3}},
+                         .planned = Route::to(Side::container), .active = true};
+    sample.services.emplace(service.name, service);
+    std::vector<std::string> argv{"nft", "--check", "-f", "-"};
+    co_return co_await run(std::move(argv), render_table(sample));
+  }
+
+  asio::awaitable<Expected<Observed>> observe() override {
+    host::Command command;
+    command.argv = {"nft", "-j", "list", "table", "inet", "dualdeploy"};
+    host::CommandLimits limits;
+    limits.output_bytes = 16 * 1024 * 1024;
+    auto result = co_await host::run_command(std::move(command), limits);
+    if (!result) co_return std::unexpected(std::move(result.error()).within("nft list"));
+    if (result->exit_status != 0) {
+      if (result->error.find("No such file or directory") != std::string::npos) co_return Observed{};
+      co_return fail("nft list: " + first_line(result->error));
+    }
+    co_return parse_listing(result->output);
+  }
+
+  asio::awaitable<Expected<void>> replace(const Rules& rules) override { return commit(render_table(rules)); }
+  asio::awaitable<Expected<void>> change(const ServiceRules& before, const ServiceRules& after,
+                                         Milliseconds lease) override {
+    return commit(render_change(before, after, lease));
+  }
+  asio::awaitable<Expected<void>> renew(const Rules& rules) override { return commit(render_renewal(rules)); }
+  asio::awaitable<Expected<void>> remove() override {
+    const std::string table(table_name);
+    return commit("add table " + table + "\ndelete table " + table + "\n");
+  }
+
+  void watch(OnForeignChange on_change) override {
+    on_change_ = std::move(on_change);
+    auto opened = GenerationWatch::open(executor_, [this](const GenerationWatch::Generation& seen) { saw(seen); });
+    if (opened) {
+      watch_ = std::move(*opened);
+    } else {
+      spdlog::warn("{}; foreign rule changes are only found by the periodic check", opened.error().message);
+    }
+  }
+
+ private:
+  asio::awaitable<Expected<void>> commit(std::string script) {
+    if (script.empty()) co_return Expected<void>{};
+    std::vector<std::string> argv{"nft", "-f", "-"};
+    co_return co_await run(std::move(argv), std::move(script));
+  }
+
+  asio::awaitable<Expected<void>> run(std::vector<std::string> argv, std::string script) {
+    host::Command command;
+    command.argv = std::move(argv);
+    command.input = std::move(script);
+    ++running_;
+    auto result = co_await host::run_command(std::move(command));
+    --running_;
+    settle_generations(result ? result->pid : 0);
+    if (!result) co_return std::unexpected(std::move(result.error()).within("nft"));
+    if (result->exit_status != 0) co_return fail("nft: " + first_line(result->error));
+    co_return Expected<void>{};
+  }
+
+  /// While a transaction of ours runs, its pid is not known yet: what is seen meanwhile is judged afterwards.
+  void saw(const GenerationWatch::Generation& seen) {
+    if (running_ > 0) {
+      if (pending_.size() < 1'000) pending_.push_back(seen);
+      return;
+    }
+    if (seen.port_id != 0 && seen.port_id == last_own_pid_) return;
+    report(seen);
+  }
+
+  void settle_generations(pid_t own) {
+    last_own_pid_ = static_cast<std::uint32_t>(own);
+    for (const auto& seen : std::exchange(pending_, {})) {
+      if (seen.port_id == 0 || seen.port_id != last_own_pid_) report(seen);
+    }
+  }
+
+  void report(const GenerationWatch::Generation& seen) {
+    if (on_change_) on_change_(seen.program.empty() ? "somebody" : seen.program + " (" + std::to_string(seen.port_id) + ")");
+  }
+
+  asio::any_io_executor executor_;
+  OnForeignChange on_change_;
+  std::unique_ptr<GenerationWatch> watch_;
+  int running_ = 0;
+  std::uint32_t last_own_pid_ = 0;
+  std::vector<GenerationWatch::Generation> pending_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_nft_backend(asio::any_io_executor executor) {
+  return std::make_unique<NftBackend>(std::move(executor));
+}
+
+}  // namespace dualdeploy::traffic

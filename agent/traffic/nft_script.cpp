@@ -1,0 +1,244 @@
+#include "traffic/nft_script.hpp"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <set>
+
+namespace dualdeploy::traffic {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view route_comment = "route=";
+
+std::string service_chain(const std::string& name) { return "service-" + name; }
+std::string home_chain(const std::string& name) { return "home-" + name; }
+
+std::string key(const config::Port& port) {
+  return std::string(config::name_of(port.protocol)) + " . " + std::to_string(port.front);
+}
+
+bool away_from_front(const ServiceRules& service) {
+  return std::ranges::any_of(service.ports, [](const config::Port& port) { return port.rpm != port.front; });
+}
+
+std::string timeout(Milliseconds lease) { return " timeout " + std::to_string(lease.count()) + "ms"; }
+
+/// The rules of a chain that sends each front port to the port that `backend` picks. The first rule's comment tells a
+/// later agent (and a person) what the chain means.
+template <class Pick>
+std::string dnat_rules(const ServiceRules& service, const std::string& chain, const Pick& backend,
+                       const std::string& comment) {
+  std::string text;
+  for (const config::Port& port : service.ports) {
+    text += "add rule " + std::string(table_name) + " " + chain + " " + std::string(config::name_of(port.protocol)) +
+            " dport " + std::to_string(port.front) + " dnat to :" + std::to_string(backend(port)) + " comment \"" +
+            comment + "\"\n";
+  }
+  return text;
+}
+
+std::string fill_service_chain(const ServiceRules& service) {
+  const std::string chain = service_chain(service.name);
+  const std::string at = std::string(table_name) + " " + chain + "\n";
+  return "add chain " + at + "flush chain " + at +
+         dnat_rules(service, chain, [](const config::Port& port) { return port.container; },
+                    std::string(route_comment) + describe(service.planned));
+}
+
+template <class Visit>
+void for_each_map(const ServiceRules& service, const std::string& map, const Visit& visit) {
+  visit(map);
+  if (service.local_traffic) visit(map + "_local");
+}
+
+/// Elements are added before they are deleted, so that a lease that has just ended is no error.
+std::string remove_elements(const ServiceRules& service) {
+  std::string text;
+  for_each_map(service, "redirects", [&](const std::string& map) {
+    for (const config::Port& port : service.ports) {
+      const std::string element = std::string(table_name) + " " + map + " { " + key(port);
+      text += "add element " + element + " : goto " + service_chain(service.name) + " }\n";
+      text += "delete element " + element + " }\n";
+    }
+  });
+  return text;
+}
+
+std::string add_elements(const ServiceRules& service, Milliseconds lease) {
+  std::string text;
+  for_each_map(service, "redirects", [&](const std::string& map) {
+    for (const config::Port& port : service.ports) {
+      text += "add element " + std::string(table_name) + " " + map + " { " + key(port) + timeout(lease) + " : goto " +
+              service_chain(service.name) + " }\n";
+    }
+  });
+  return text;
+}
+
+std::string add_home(const ServiceRules& service) {
+  const std::string chain = home_chain(service.name);
+  std::string text = "add chain " + std::string(table_name) + " " + chain + "\n" +
+                     dnat_rules(service, chain, [](const config::Port& port) { return port.rpm; }, "home of the RPM");
+  for_each_map(service, "homes", [&](const std::string& map) {
+    for (const config::Port& port : service.ports) {
+      text += "add element " + std::string(table_name) + " " + map + " { " + key(port) + " : goto " + chain + " }\n";
+    }
+  });
+  return text;
+}
+
+std::string add_guard(const ServiceRules& service) {
+  std::string text;
+  for (const config::Port& port : service.ports) {
+    text += "add element " + std::string(table_name) + " guarded { " + std::string(config::name_of(port.protocol)) +
+            " . " + std::to_string(port.container) + " }\n";
+  }
+  return text;
+}
+
+std::string skeleton(const Rules& rules) {
+  const std::string own = "meta mark " + std::to_string(rules.probe_mark) + " return";
+  const std::string own_group =
+      rules.probe_group ? "    meta skgid " + std::to_string(*rules.probe_group) + " return\n" : "";
+  // Only a SYN chooses a side: a connection older than these rules, picked up mid-stream by connection tracking, is
+  // never moved.
+  const std::string first_packet = "tcp flags & (fin | syn | rst | ack) == syn";
+  const std::string dispatch = first_packet + " meta l4proto . th dport vmap @";
+  const auto hook = [&](const std::string& name, const std::string& suffix) {
+    return "  chain " + name + " {\n    type nat hook " + name + " priority -110; policy accept;\n    " + own + "\n" +
+           (name == "output" ? own_group : "") + "    fib daddr type != local return\n    " + dispatch + "redirects" + suffix + "\n    " + dispatch + "homes" +
+           suffix + "\n  }\n";
+  };
+  std::string text = "table " + std::string(table_name) + " {\n";
+  for (const std::string suffix : {"", "_local"}) {
+    text += "  map redirects" + suffix + " { type inet_proto . inet_service : verdict; flags timeout; }\n";
+    text += "  map homes" + suffix + " { type inet_proto . inet_service : verdict; }\n";
+  }
+  text += "  set guarded { type inet_proto . inet_service; }\n";
+  text += hook("prerouting", "") + hook("output", "_local");
+  text += "  chain guard {\n    type filter hook input priority -10; policy accept;\n    iif lo return\n    " + own +
+          "\n    ct status dnat return\n    " + first_packet + " meta l4proto . th dport @guarded drop\n  }\n}\n";
+  return text;
+}
+
+/// Volatile parts out, order of elements fixed: two listings of the same rules become the same text.
+void normalise(json::value& value) {
+  if (json::object* object = value.if_object()) {
+    for (const char* volatile_key : {"handle", "expires", "index"}) object->erase(volatile_key);
+    for (auto& member : *object) normalise(member.value());
+  } else if (json::array* array = value.if_array()) {
+    for (json::value& element : *array) normalise(element);
+  }
+}
+
+void sort_elements(json::object& map) {
+  json::value* elements = map.if_contains("elem");
+  if (elements == nullptr || !elements->is_array()) return;
+  std::vector<std::string> sorted;
+  for (const json::value& element : elements->get_array()) sorted.push_back(json::serialize(element));
+  std::ranges::sort(sorted);
+  json::array joined;
+  for (const std::string& element : sorted) joined.emplace_back(element);
+  *elements = std::move(joined);
+}
+
+std::string_view text_of(const json::object& object, std::string_view member) {
+  const json::value* value = object.if_contains(member);
+  return value != nullptr && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
+}
+
+/// The chains that the elements of a verdict map lead to, one for each element.
+std::vector<std::string> targets_of(const json::object& map) {
+  std::vector<std::string> chains;
+  const json::value* elements = map.if_contains("elem");
+  if (elements == nullptr || !elements->is_array()) return chains;
+  for (const json::value& element : elements->get_array()) {
+    const json::array* pair = element.if_array();
+    if (pair == nullptr || pair->size() != 2 || !pair->at(1).is_object()) continue;
+    const json::value* jump = pair->at(1).get_object().if_contains("goto");
+    if (jump != nullptr && jump->is_object()) chains.emplace_back(text_of(jump->get_object(), "target"));
+  }
+  return chains;
+}
+
+}  // namespace
+
+std::string render_table(const Rules& rules) {
+  const std::string table(table_name);
+  std::string text = "add table " + table + "\ndelete table " + table + "\n" + skeleton(rules);
+  for (const auto& [name, service] : rules.services) {
+    if (service.guard) text += add_guard(service);
+    if (away_from_front(service)) text += add_home(service);
+    if (service.planned.all_rpm()) continue;
+    text += fill_service_chain(service);
+    if (service.active) text += add_elements(service, rules.lease);
+  }
+  return text;
+}
+
+std::string render_change(const ServiceRules& before, const ServiceRules& after, Milliseconds lease) {
+  std::string text;
+  if (after.planned.all_rpm()) {
+    if (before.planned.all_rpm()) return text;
+    if (before.active) text += remove_elements(before);
+    const std::string at = std::string(table_name) + " " + service_chain(before.name) + "\n";
+    return text + "flush chain " + at + "delete chain " + at;
+  }
+  text += fill_service_chain(after);
+  if (before.active || after.active) text += remove_elements(after);
+  if (after.active) text += add_elements(after, lease);
+  return text;
+}
+
+std::string render_renewal(const Rules& rules) {
+  std::string text;
+  for (const auto& [name, service] : rules.services) {
+    if (service.active && !service.planned.all_rpm()) text += remove_elements(service) + add_elements(service, rules.lease);
+  }
+  return text;
+}
+
+Expected<Observed> parse_listing(std::string_view listing) {
+  boost::system::error_code error;
+  json::value document = json::parse(listing, error);
+  const json::value* entries = error || !document.is_object() ? nullptr : document.get_object().if_contains("nftables");
+  if (entries == nullptr || !entries->is_array()) return fail("nft's listing is not the JSON it should be");
+
+  Observed observed;
+  observed.table_present = true;
+  std::map<std::string, KernelRoute> by_chain;
+  std::set<std::string> live_chains;
+  for (const json::value& entry : entries->get_array()) {
+    if (!entry.is_object()) continue;
+    if (const json::value* rule = entry.get_object().if_contains("rule"); rule != nullptr && rule->is_object()) {
+      const std::string chain(text_of(rule->get_object(), "chain"));
+      const std::string_view comment = text_of(rule->get_object(), "comment");
+      if (!chain.starts_with("service-") || !comment.starts_with(route_comment)) continue;
+      if (const auto route = route_described(comment.substr(route_comment.size()))) {
+        by_chain[chain] = KernelRoute{KernelRoute::Kind::lapsed, *route};
+      }
+    } else if (const json::value* map = entry.get_object().if_contains("map"); map != nullptr && map->is_object()) {
+      if (text_of(map->get_object(), "name") != "redirects") continue;
+      for (std::string& chain : targets_of(map->get_object())) live_chains.insert(std::move(chain));
+    }
+  }
+  for (auto& [chain, route] : by_chain) {
+    if (live_chains.contains(chain)) route.kind = KernelRoute::Kind::active;
+    observed.services[chain.substr(std::string_view("service-").size())] = route;
+  }
+
+  normalise(document);
+  for (json::value& entry : document.get_object().at("nftables").get_array()) {
+    if (!entry.is_object()) continue;
+    json::object& object = entry.get_object();
+    if (object.if_contains("metainfo") != nullptr) continue;
+    for (const char* kind : {"map", "set"}) {
+      if (json::value* set = object.if_contains(kind); set != nullptr && set->is_object()) sort_elements(set->get_object());
+    }
+    observed.fingerprint += json::serialize(entry) + "\n";
+  }
+  return observed;
+}
+
+}  // namespace dualdeploy::traffic

@@ -1,0 +1,237 @@
+#include "traffic/router.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <exception>
+
+#include "host/clock.hpp"
+#include "host/spawn.hpp"
+#include "host/turn.hpp"
+
+namespace dualdeploy::traffic {
+
+namespace asio = boost::asio;
+
+namespace {
+/// After a check that foreign changes caused, so long no other: a storm of them costs a bounded share of a core.
+constexpr Milliseconds check_pause{100};
+constexpr Milliseconds renewal_retry{1'000};
+}  // namespace
+
+struct Router::Impl : std::enable_shared_from_this<Impl> {
+  Impl(asio::any_io_executor executor_in, std::unique_ptr<Backend> backend_in, Settings settings_in, OnDrift drift,
+       OnLease lease)
+      : executor(executor_in), backend(std::move(backend_in)), settings(settings_in), on_drift(std::move(drift)),
+        on_lease(std::move(lease)), turn(executor_in), check_timer(executor_in), renewal_timer(executor_in) {}
+
+  /// Starts the loops, once.
+  void begin() {
+    if (std::exchange(begun, true)) return;
+    backend->watch([weak = weak_from_this()](const std::string& who) {
+      if (const auto self = weak.lock()) self->foreign_change(who);
+    });
+    host::spawn(executor, "drift check", check_loop(shared_from_this()));
+    host::spawn(executor, "lease renewal", renewal_loop(shared_from_this()));
+  }
+
+  void foreign_change(const std::string& who) {
+    if (!noticed_at) noticed_at = host::now();
+    suspect = who;
+    check_timer.cancel();  // Wakes the check loop.
+  }
+
+  static asio::awaitable<void> check_loop(std::shared_ptr<Impl> self) {
+    while (!self->stopped) {
+      if (!self->noticed_at) {
+        boost::system::error_code woken;
+        self->check_timer.expires_after(self->settings.drift_check);
+        co_await self->check_timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+      }
+      if (self->stopped) break;
+      co_await self->check();
+      boost::system::error_code ignored;
+      asio::steady_timer pause(self->executor, check_pause);
+      co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+  }
+
+  asio::awaitable<void> check() {
+    const auto held = co_await turn.take();
+    if (!established || stopped) {
+      noticed_at.reset();
+      co_return;
+    }
+    const Instant began = noticed_at.value_or(host::now());
+    noticed_at.reset();
+    const std::string who = std::exchange(suspect, "");
+    auto observed = co_await backend->observe();
+    if (!observed) {
+      spdlog::warn("cannot check the kernel rules: {}", observed.error().message);
+      co_return;
+    }
+    if (observed->fingerprint == fingerprint) co_return;
+    Drift drift{observed->table_present ? "our rules were changed" : "our table was gone", who.empty() ? "somebody" : who,
+                {}, {}};
+    auto repaired = co_await backend->replace(rules);
+    drift.took = host::now() - began;
+    if (repaired) {
+      ++repairs;
+      co_await learn();
+    } else {
+      drift.error = repaired.error();
+    }
+    on_drift(drift);
+  }
+
+  /// Remembers how the rules look that were just written, in order to recognise a foreign hand in them later.
+  asio::awaitable<void> learn() {
+    constexpr int most_tries = 3;
+    for (int i = 0; i < most_tries; ++i) {
+      const bool foreign_before = noticed_at.has_value();
+      auto observed = co_await backend->observe();
+      if (!observed) {
+        spdlog::warn("cannot read back the kernel rules: {}", observed.error().message);
+        fingerprint = "unread";  // Differs from everything: the next check writes and reads again.
+        co_return;
+      }
+      if (!foreign_before && !noticed_at && as_wanted(*observed)) {
+        fingerprint = std::move(observed->fingerprint);
+        co_return;
+      }
+      // Somebody else was at work at the same moment: write ours once more before it is taken for right.
+      noticed_at.reset();
+      if (auto written = co_await backend->replace(rules); !written) {
+        spdlog::warn("cannot write the kernel rules: {}", written.error().message);
+      }
+    }
+    fingerprint = "contended";
+  }
+
+  [[nodiscard]] bool as_wanted(const Observed& observed) const {
+    if (!observed.table_present) return false;
+    for (const auto& [name, service] : rules.services) {
+      const auto found = observed.services.find(name);
+      const bool has_chain = found != observed.services.end();
+      if (has_chain == service.planned.all_rpm()) return false;
+      if (!has_chain) continue;
+      if (found->second.route != service.planned) return false;
+      if ((found->second.kind == KernelRoute::Kind::active) != service.active) return false;
+    }
+    return true;
+  }
+
+  /// Runs after the answer was given, still before the next change.
+  static asio::awaitable<void> learn_later(std::shared_ptr<Impl> self, host::Turn::Held held) {
+    co_await self->learn();
+    (void)held;
+  }
+
+  static asio::awaitable<void> renewal_loop(std::shared_ptr<Impl> self) {
+    bool failing = false;
+    while (!self->stopped) {
+      boost::system::error_code woken;
+      self->renewal_timer.expires_after(failing ? renewal_retry : self->rules.lease / 3);
+      co_await self->renewal_timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+      if (self->stopped) break;
+      if (woken) continue;
+      const auto held = co_await self->turn.take();
+      if (!self->established || self->stopped) continue;
+      auto renewed = co_await self->backend->renew(self->rules);
+      if (!renewed) renewed = co_await self->backend->replace(self->rules);
+      if (!renewed || failing) self->on_lease(renewed ? std::nullopt : std::optional(renewed.error()));
+      failing = !renewed;
+    }
+  }
+
+  asio::any_io_executor executor;
+  std::unique_ptr<Backend> backend;
+  Settings settings;
+  OnDrift on_drift;
+  OnLease on_lease;
+  host::Turn turn;
+  asio::steady_timer check_timer;
+  asio::steady_timer renewal_timer;
+  Rules rules;
+  std::string fingerprint;
+  std::optional<Instant> noticed_at;
+  std::string suspect;
+  std::uint64_t repairs = 0;
+  bool begun = false;
+  bool established = false;
+  bool stopped = false;
+};
+
+Router::Router(asio::any_io_executor executor, std::unique_ptr<Backend> backend, Settings settings, OnDrift on_drift,
+               OnLease on_lease)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(backend), settings, std::move(on_drift),
+                                   std::move(on_lease))) {}
+
+Router::~Router() {
+  impl_->stopped = true;
+  impl_->check_timer.cancel();
+  impl_->renewal_timer.cancel();
+}
+
+asio::awaitable<Expected<Observed>> Router::observe() {
+  const auto impl = impl_;
+  const auto held = co_await impl->turn.take();
+  co_return co_await impl->backend->observe();
+}
+
+asio::awaitable<Expected<void>> Router::establish(Rules rules) {
+  const auto impl = impl_;
+  const auto held = co_await impl->turn.take();
+  auto written = co_await impl->backend->replace(rules);
+  if (!written) co_return written;
+  impl->rules = std::move(rules);
+  impl->established = true;
+  impl->begin();
+  impl->renewal_timer.cancel();  // The lease may be another one now.
+  co_await impl->learn();
+  co_return written;
+}
+
+asio::awaitable<Expected<void>> Router::set_route(std::string service, Route route) {
+  const auto impl = impl_;
+  auto held = co_await impl->turn.take();
+  const auto found = impl->rules.services.find(service);
+  if (found == impl->rules.services.end()) co_return fail("service " + service + " has no rules");
+  const ServiceRules before = found->second;
+  ServiceRules& wanted = found->second;
+  wanted.planned = route;
+  wanted.active = !route.all_rpm();
+
+  Expected<void> done = fail("not tried");
+  if (impl->established) done = co_await impl->backend->change(before, wanted, impl->rules.lease);
+  // The kernel may not hold what we think (flushed a moment ago, stood down): write everything.
+  if (!done) done = co_await impl->backend->replace(impl->rules);
+  if (!done) {
+    // What is wanted stays wanted when it is the way to the RPM: the lease of the old redirect must not be renewed.
+    if (!route.all_rpm()) wanted = before;
+    co_return done;
+  }
+  impl->established = true;
+  impl->begin();
+  host::spawn(impl->executor, "reading back the rules", Impl::learn_later(impl, std::move(held)));
+  co_return done;
+}
+
+asio::awaitable<Expected<void>> Router::stand_down() {
+  const auto impl = impl_;
+  const auto held = co_await impl->turn.take();
+  auto removed = co_await impl->backend->remove();
+  if (removed) {
+    impl->established = false;
+    for (auto& [name, service] : impl->rules.services) service.planned = Route{}, service.active = false;
+  }
+  co_return removed;
+}
+
+std::string_view Router::backend_name() const { return impl_->backend->name(); }
+std::uint64_t Router::repairs() const { return impl_->repairs; }
+
+}  // namespace dualdeploy::traffic

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/config.hpp"
+#include "core/service.hpp"
+#include "core/types.hpp"
+
+/// What the kernel shall hold, independent of the backend that puts it there.
+namespace dualdeploy::traffic {
+
+/// One service as the kernel shall treat it.
+struct ServiceRules {
+  std::string name;
+  std::vector<config::Port> ports;
+  bool local_traffic = true;
+  bool guard = true;
+  /// Where the service shall be sent. Rules for it exist as soon as it is not all to the RPM...
+  Route planned;
+  /// ...but they are reached by packets only while this is set, and only as long as the lease is renewed.
+  bool active = false;
+
+  [[nodiscard]] Route effective() const { return active ? planned : Route{}; }
+  bool operator==(const ServiceRules&) const = default;
+};
+
+struct Rules {
+  std::map<std::string, ServiceRules> services;
+  std::uint32_t probe_mark = 0xdd;
+  std::optional<gid_t> probe_group;  ///< Connections of this group on this host are not redirected: exec checks.
+  Milliseconds lease{60'000};
+  bool operator==(const Rules&) const = default;
+};
+
+/// What the kernel holds now.
+struct Observed {
+  bool table_present = false;
+  std::map<std::string, KernelRoute> services;
+  /// Everything of ours as one comparable text, without counters, handles and remaining times.
+  std::string fingerprint;
+};
+
+}  // namespace dualdeploy::traffic

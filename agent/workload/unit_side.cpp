@@ -1,0 +1,266 @@
+#include "workload/unit_side.hpp"
+
+#include <spdlog/spdlog.h>
+
+#include <csignal>
+#include <cstring>
+#include <map>
+
+#include "host/command.hpp"
+#include "host/spawn.hpp"
+#include "workload/process_watch.hpp"
+
+namespace dualdeploy::workload {
+
+namespace asio = boost::asio;
+
+namespace {
+
+/// systemd's own DefaultTimeoutStartSec; a job that takes longer is reported, not cancelled.
+constexpr Milliseconds job_deadline{95'000};
+
+/// The properties of org.freedesktop.systemd1(5) that matter here. All exist in systemd 219.
+struct UnitView {
+  std::string load_state;
+  std::string active_state;
+  std::string sub_state;
+  std::string result;
+  std::int64_t main_pid = 0;
+  std::int64_t exit_code = 0;    ///< si_code of waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0: never ran.
+  std::int64_t exit_status = 0;  ///< Exit status or signal.
+};
+
+/// Reads one a{sv} into the view; what is not known is skipped.
+int read_properties(sd_bus_message* message, UnitView& view) {
+  const std::map<std::string_view, std::string*> texts{{"LoadState", &view.load_state},
+                                                       {"ActiveState", &view.active_state},
+                                                       {"SubState", &view.sub_state},
+                                                       {"Result", &view.result}};
+  const std::map<std::string_view, std::int64_t*> numbers{
+      {"MainPID", &view.main_pid}, {"ExecMainCode", &view.exit_code}, {"ExecMainStatus", &view.exit_status}};
+  int result = ::sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "{sv}");
+  while (result > 0 && (result = ::sd_bus_message_enter_container(message, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
+    const char* key = nullptr;
+    if ((result = ::sd_bus_message_read(message, "s", &key)) < 0) return result;
+    const std::string_view name(key);
+    if (const auto text = texts.find(name); text != texts.end()) {
+      const char* value = nullptr;
+      if ((result = ::sd_bus_message_read(message, "v", "s", &value)) < 0) return result;
+      *text->second = value;
+    } else if (const auto number = numbers.find(name); number != numbers.end()) {
+      std::int32_t value = 0;
+      if ((result = ::sd_bus_message_read(message, "v", name == "MainPID" ? "u" : "i", &value)) < 0) return result;
+      *number->second = value;
+    } else if ((result = ::sd_bus_message_skip(message, "v")) < 0) {
+      return result;
+    }
+    if ((result = ::sd_bus_message_exit_container(message)) < 0) return result;
+    result = 1;
+  }
+  return result;
+}
+
+std::string ending_of(const UnitView& view) {
+  const int status = static_cast<int>(view.exit_status);
+  switch (view.exit_code) {
+    case CLD_EXITED: return "exited with status " + std::to_string(status);
+    case CLD_KILLED:
+    case CLD_DUMPED: {
+      const char* name = ::sigabbrev_np(status);
+      return std::string("killed by ") + (name != nullptr ? "SIG" + std::string(name) : "signal " + std::to_string(status));
+    }
+    default: return "";
+  }
+}
+
+std::string detail_of(const UnitView& view, const std::string& unit) {
+  if (view.load_state == "not-found") return "there is no unit " + unit;
+  if (view.load_state == "masked") return "the unit is masked; systemctl unmask " + unit;
+  if (view.load_state != "loaded") return "the unit cannot be loaded (" + view.load_state + "); systemctl status " + unit;
+  if (view.result == "start-limit" || view.result == "start-limit-hit") {
+    return "systemd gave up restarting it (" + view.result + "); systemctl reset-failed " + unit;
+  }
+  if (view.active_state == "active" || view.active_state == "reloading") return "";
+  std::string text = ending_of(view);
+  if (view.sub_state == "auto-restart") text += (text.empty() ? "" : ", ") + std::string("systemd restarts it");
+  return text;
+}
+
+RunState state_of(const UnitView& view) {
+  if (view.load_state != "loaded") return RunState::missing;
+  if (view.active_state == "active" || view.active_state == "reloading") return RunState::running;
+  if (view.active_state == "activating") return RunState::starting;
+  if (view.active_state == "deactivating") return RunState::stopping;
+  if (view.active_state == "failed") return RunState::failed;
+  return RunState::stopped;
+}
+
+}  // namespace
+
+struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> {
+  Impl(const asio::any_io_executor& executor_in, std::shared_ptr<Bus> bus_in, config::RpmSide config_in, Report report_in)
+      : executor(executor_in), bus(std::move(bus_in)), config(std::move(config_in)), report(std::move(report_in)),
+        process(executor_in, [this](pid_t pid) { main_process_died(pid); }) {}
+
+  // ---- Seeing ----------------------------------------------------------------------------------------------------
+
+  void seed() override {
+    object_path.clear();
+    look();
+  }
+  void unit_changed(const std::string& path) override {
+    if (path == object_path) look();
+  }
+  void lost(const std::string& why) override {
+    Workload workload = last;
+    workload.state = RunState::unknown;
+    workload.detail = why;
+    tell(std::move(workload));
+  }
+
+  void tell(Workload workload) {
+    if (stopped || (told && workload == last)) return;
+    told = true;
+    last = workload;
+    report(workload);
+  }
+
+  void main_process_died(pid_t pid) {
+    dead_pid = pid;
+    if (stopped || last.state != RunState::running) return;
+    Workload workload = last;
+    workload.state = RunState::failed;
+    workload.pid = 0;
+    workload.detail = "main process " + std::to_string(pid) + " died";
+    tell(std::move(workload));
+    look();
+  }
+
+  /// Reads the unit's state; changes that come meanwhile make it read once more.
+  void look() {
+    if (stopped) return;
+    if (std::exchange(looking, true)) {
+      look_once_more = true;
+      return;
+    }
+    host::spawn(executor, "unit state", look_until_seen(shared_from_this()));
+  }
+
+  static asio::awaitable<void> look_until_seen(std::shared_ptr<Impl> self) {
+    do {
+      self->look_once_more = false;
+      auto view = co_await self->read_unit();
+      if (self->stopped) break;
+      if (view) {
+        self->show(*view);
+      } else {
+        self->lost(view.error().message);
+      }
+    } while (self->look_once_more && !self->stopped);
+    self->looking = false;
+  }
+
+  asio::awaitable<Expected<UnitView>> read_unit() {
+    if (object_path.empty()) {
+      std::vector<std::string> name{config.unit};
+      auto loaded = co_await bus->call(manager_path, manager_interface, "LoadUnit", std::move(name));
+      if (!loaded) co_return std::unexpected(loaded.error());
+      const char* path = nullptr;
+      if (::sd_bus_message_read(loaded->get(), "o", &path) < 0) co_return fail("systemd's answer is not understood");
+      object_path = path;
+    }
+    UnitView view;
+    for (const std::string interface : {"org.freedesktop.systemd1.Unit", "org.freedesktop.systemd1.Service"}) {
+      std::vector<std::string> arguments{interface};
+      auto all = co_await bus->call(object_path, "org.freedesktop.DBus.Properties", "GetAll", std::move(arguments));
+      if (!all) co_return std::unexpected(all.error());
+      if (read_properties(all->get(), view) < 0) co_return fail("systemd's answer is not understood");
+    }
+    co_return view;
+  }
+
+  void show(const UnitView& view) {
+    Workload workload;
+    workload.revision = revision;
+    workload.artifact = package;
+    workload.state = state_of(view);
+    workload.detail = detail_of(view, config.unit);
+    const bool alive = workload.state == RunState::running && view.main_pid != 0;
+    if (alive && view.main_pid == dead_pid) {  // The kernel was faster than systemd.
+      look_once_more = false;
+      return;
+    }
+    if (alive) {
+      workload.pid = view.main_pid;
+      process.follow(static_cast<pid_t>(view.main_pid));
+    } else {
+      process.stop();
+    }
+    if (view.main_pid != dead_pid) dead_pid = 0;
+    tell(std::move(workload));
+  }
+
+  /// What package the unit came from, for people and for parity.
+  static asio::awaitable<void> ask_package(std::shared_ptr<Impl> self) {
+    host::Command command;
+    command.argv = {"rpm", "-q", "--qf", "%{VCS}\n%{NAME}-%{VERSION}-%{RELEASE}\n", self->config.package};
+    auto result = co_await host::run_command(std::move(command));
+    if (self->stopped || !result || result->exit_status != 0) co_return;
+    const std::size_t end = result->output.find('\n');
+    if (end == std::string::npos) co_return;
+    self->revision = result->output.substr(0, end);
+    if (self->revision == "(none)") self->revision.clear();
+    self->package = result->output.substr(end + 1, result->output.find('\n', end + 1) - end - 1);
+    self->look();
+  }
+
+  // ---- Doing -----------------------------------------------------------------------------------------------------
+
+  asio::awaitable<Expected<void>> job(std::string method) {
+    const auto self = shared_from_this();
+    std::vector<std::string> arguments{config.unit, "replace"};
+    auto started = co_await bus->call(manager_path, manager_interface, method, std::move(arguments));
+    if (!started) co_return std::unexpected(std::move(started.error()).within(method + " " + config.unit));
+    const char* path = nullptr;
+    if (::sd_bus_message_read(started->get(), "o", &path) < 0) co_return fail("systemd's answer is not understood");
+    auto result = co_await bus->job_result(path, job_deadline);
+    look();
+    if (!result) co_return std::unexpected(std::move(result.error()).within(method + " " + config.unit));
+    if (*result == "done" || *result == "skipped") co_return Expected<void>{};
+    co_return fail(method + " " + config.unit + ": the job ended as '" + *result + "'; systemctl status " + config.unit);
+  }
+
+  asio::any_io_executor executor;
+  std::shared_ptr<Bus> bus;
+  config::RpmSide config;
+  Report report;
+  ProcessWatch process;
+  bool stopped = false;
+  bool told = false;
+  Workload last;
+  std::string object_path;
+  std::string revision;
+  std::string package;
+  std::int64_t dead_pid = 0;
+  bool looking = false;
+  bool look_once_more = false;
+};
+
+UnitSide::UnitSide(asio::any_io_executor executor, std::shared_ptr<Bus> bus, config::RpmSide config, Report report)
+    : impl_(std::make_shared<Impl>(executor, std::move(bus), std::move(config), std::move(report))) {}
+
+UnitSide::~UnitSide() {
+  impl_->stopped = true;
+  impl_->process.stop();
+}
+
+void UnitSide::watch() {
+  impl_->bus->listen(impl_);
+  if (!impl_->config.package.empty()) host::spawn(impl_->executor, "package query", Impl::ask_package(impl_));
+}
+
+asio::awaitable<Expected<void>> UnitSide::start() { return impl_->job("StartUnit"); }
+asio::awaitable<Expected<void>> UnitSide::restart() { return impl_->job("RestartUnit"); }
+asio::awaitable<Expected<void>> UnitSide::stop() { return impl_->job("StopUnit"); }
+
+}  // namespace dualdeploy::workload
