@@ -1,0 +1,21 @@
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+#include <string>
+
+/// The agent's JSON as text for people. Pure.
+namespace dualdeploy::cli {
+
+struct Style {
+  bool colour = false;
+};
+
+/// All services, or the whole of one (`detailed`).
+[[nodiscard]] std::string print_status(const boost::json::object& status, const Style& style);
+[[nodiscard]] std::string print_service(const boost::json::object& service, bool detailed, const Style& style);
+
+/// One record of the history as one line.
+[[nodiscard]] std::string print_record(const boost::json::object& record, const Style& style);
+
+}  // namespace dualdeploy::cli

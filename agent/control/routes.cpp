@@ -1,0 +1,181 @@
+#include "control/routes.hpp"
+
+#include <boost/json.hpp>
+#include <charconv>
+
+namespace dualdeploy::control {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+
+namespace {
+
+using Outcome = Expected<ChangeResult>;
+
+unsigned http_status(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::usage: return 400;
+    case ErrorCode::permission: return 403;
+    case ErrorCode::refused: return 409;
+    case ErrorCode::timed_out: return 504;
+    case ErrorCode::unreachable: return 502;
+    case ErrorCode::failed: return 500;
+  }
+  return 500;
+}
+
+Reply ok(const json::value& value) { return Reply{200, json::serialize(value) + "\n", {}}; }
+
+Reply reply_to(Outcome outcome) {
+  if (!outcome) return error_reply(outcome.error());
+  return ok(json::value(std::move(outcome->details)));
+}
+
+Reply no_such_service(const Api& api, const std::string& name) {
+  std::string known;
+  for (const std::string& service : api.service_names()) known += (known.empty() ? "" : ", ") + service;
+  return error_reply(404, Error{ErrorCode::usage, "there is no service '" + name.substr(0, 100) + "'; there are: " +
+                                                      (known.empty() ? "none" : known)});
+}
+
+Reply no_such_path() {
+  return error_reply(404, Error{ErrorCode::usage,
+                                "there is nothing here; see GET /v1/status, /v1/services/NAME, /v1/history, /v1/events, "
+                                "/v1/version; POST /v1/services/NAME/flip, revert, hold, release; POST /v1/rescue"});
+}
+
+Reply wrong_method(const std::string& allowed) {
+  Reply reply = error_reply(405, Error{ErrorCode::usage, "this takes " + allowed});
+  reply.allow = allowed;
+  return reply;
+}
+
+asio::awaitable<Reply> flip(Api& api, std::string service, Body body, Actor actor) {
+  FlipRequest request;
+  request.service = std::move(service);
+  auto to = body.take_text("to", "");
+  auto reason = take_reason(body);
+  auto force = body.take_flag("force");
+  auto wait = body.take_flag("wait");
+  auto timeout_text = body.take_text("timeout", "30s");
+  for (const Error* error : {to ? nullptr : &to.error(), reason ? nullptr : &reason.error(), force ? nullptr : &force.error(),
+                             wait ? nullptr : &wait.error(), timeout_text ? nullptr : &timeout_text.error()}) {
+    if (error != nullptr) co_return error_reply(*error);
+  }
+  if (auto rest = body.expect_nothing_else(); !rest) co_return error_reply(rest.error());
+  const auto side = side_named(*to);
+  if (!side) co_return error_reply(Error{ErrorCode::usage, "'to' is '" + to->substr(0, 50) + "'; expected 'container' or 'rpm'"});
+  auto timeout = parse_duration(*timeout_text);
+  if (!timeout) co_return error_reply(Error{ErrorCode::usage, "'timeout': " + timeout.error().message});
+  if (*timeout > std::chrono::hours(1)) co_return error_reply(Error{ErrorCode::usage, "'timeout' is at most 1h"});
+  request.to = *side;
+  request.reason = std::move(*reason);
+  request.force = *force;
+  request.wait = *wait;
+  request.timeout = *timeout;
+  co_return reply_to(co_await api.flip(std::move(request), std::move(actor)));
+}
+
+asio::awaitable<Reply> change(Api& api, std::string service, std::string verb, std::string text, Actor actor) {
+  auto body = Body::parse(text);
+  if (!body) co_return error_reply(body.error());
+  if (verb == "flip") co_return co_await flip(api, std::move(service), std::move(*body), std::move(actor));
+  auto reason = take_reason(*body);
+  if (!reason) co_return error_reply(reason.error());
+  if (auto rest = body->expect_nothing_else(); !rest) co_return error_reply(rest.error());
+  if (verb == "revert") co_return reply_to(co_await api.revert(std::move(service), std::move(*reason), std::move(actor)));
+  if (verb == "release") co_return reply_to(co_await api.release(std::move(service), std::move(*reason), std::move(actor)));
+  if (verb == "rescue") co_return reply_to(co_await api.rescue(std::move(*reason), std::move(actor)));
+  if (reason->empty()) {
+    co_return error_reply(Error{ErrorCode::usage, "a hold needs a 'reason', for whoever finds it"});
+  }
+  co_return reply_to(co_await api.hold(std::move(service), std::move(*reason), std::move(actor)));
+}
+
+Reply history(const Api& api, const Target& target) {
+  constexpr std::size_t usual = 100;
+  constexpr std::size_t most = 5'000;
+  auto limit = number_in_query(target, "limit", usual, most);
+  if (!limit) return error_reply(limit.error());
+  std::optional<std::string> service;
+  if (const auto named = target.query.find("service"); named != target.query.end() && !named->second.empty()) {
+    service = named->second;
+    if (!api.has_service(*service)) return no_such_service(api, *service);
+  }
+  auto records = api.history(service, *limit, !target.query.contains("all"));
+  if (!records) return error_reply(records.error());
+  json::array array;
+  for (json::object& record : *records) array.push_back(std::move(record));
+  return ok(std::move(array));
+}
+
+}  // namespace
+
+Reply error_reply(unsigned status, const Error& error) {
+  const json::object object{{"error", json::object{{"code", name_of(error.code)},
+                                                   {"exit", static_cast<int>(error.code)},
+                                                   {"message", error.message}}}};
+  return Reply{status, json::serialize(object) + "\n", {}};
+}
+
+Reply error_reply(const Error& error) { return error_reply(http_status(error.code), error); }
+
+std::optional<Error> forbidden(const Peer& peer, const Access& access, bool to_change) {
+  const Permission permission = permission_of(peer, access);
+  const std::string who = "user " + peer.actor.user + " (uid " + std::to_string(peer.actor.uid) + ")";
+  if (permission == Permission::nothing) {
+    return Error{ErrorCode::permission, who + " is in neither group '" + access.change_group + "' nor '" + access.view_group +
+                                            "'; an administrator can add: usermod -aG " + access.view_group + " " +
+                                            peer.actor.user};
+  }
+  if (to_change && permission != Permission::change) {
+    return Error{ErrorCode::permission, who + " may look but not change; that takes the group '" + access.change_group +
+                                            "': usermod -aG " + access.change_group + " " + peer.actor.user};
+  }
+  return std::nullopt;
+}
+
+bool asks_for_events(const Question& question) {
+  const auto& path = question.target.path;
+  return path.size() == 2 && path[0] == "v1" && path[1] == "events";
+}
+
+Expected<std::size_t> number_in_query(const Target& target, const std::string& name, std::size_t fallback, std::size_t most) {
+  const auto found = target.query.find(name);
+  if (found == target.query.end()) return fallback;
+  std::size_t number = 0;
+  const char* end = found->second.data() + found->second.size();
+  const auto [stop, error] = std::from_chars(found->second.data(), end, number);
+  if (error != std::errc{} || stop != end || number > most) {
+    return fail(ErrorCode::usage, "'" + name + "' is a number from 0 to " + std::to_string(most));
+  }
+  return number;
+}
+
+asio::awaitable<Reply> answer(Api& api, const Access& access, Question question) {
+  const auto& path = question.target.path;
+  const bool known_root = !path.empty() && path[0] == "v1";
+  const bool of_service = known_root && path.size() >= 3 && path[1] == "services";
+  const bool changes = known_root && ((of_service && path.size() == 4) || (path.size() == 2 && path[1] == "rescue"));
+  if (auto error = forbidden(question.peer, access, changes && question.method == "POST")) co_return error_reply(403, *error);
+  if (changes) {
+    const std::string verb = path.back();
+    const bool known = verb == "flip" || verb == "revert" || verb == "hold" || verb == "release" || !of_service;
+    if (!known) co_return no_such_path();
+    if (question.method != "POST") co_return wrong_method("POST");
+    if (of_service && !api.has_service(path[2])) co_return no_such_service(api, path[2]);
+    std::string service = of_service ? path[2] : "";
+    co_return co_await change(api, std::move(service), verb, std::move(question.body), question.peer.actor);
+  }
+  if (!known_root || path.size() > 3 || (path.size() == 3 && !of_service)) co_return no_such_path();
+  if (of_service && !api.has_service(path[2])) co_return no_such_service(api, path[2]);
+  const std::string what = path.size() == 2 ? path[1] : "";
+  if (!of_service && what != "status" && what != "history" && what != "version") co_return no_such_path();
+  if (question.method != "GET") co_return wrong_method("GET");
+  if (of_service) co_return ok(api.status(path[2]));
+  if (what == "status") co_return ok(api.status(std::nullopt));
+  if (what == "version") co_return ok(json::value(api.version()));
+  co_return history(api, question.target);
+}
+
+}  // namespace dualdeploy::control
