@@ -139,6 +139,8 @@ struct Saved {
 };
 struct PolicyChanged {
   ServicePolicy policy;
+  /// Whose configuration is another now: its earlier failures say nothing of the new one.
+  PerSide<bool> side_changed;
 };
 /// A wake-up time has come.
 struct Woken {};

@@ -171,7 +171,15 @@ class Decision {
     }
   }
 
-  void on(const event::PolicyChanged& changed) { state_.policy = changed.policy; }
+  void on(const event::PolicyChanged& changed) {
+    state_.policy = changed.policy;
+    for (const Side which : both_sides) {
+      if (!changed.side_changed[which]) continue;
+      state_.sides[which].attempts = 0;
+      state_.sides[which].not_before = now_;
+      state_.sides[which].last_operation_error.clear();
+    }
+  }
   void on(const event::Woken&) {}
 
   // ---- Operators' commands --------------------------------------------------------------------------------------

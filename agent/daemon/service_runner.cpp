@@ -54,10 +54,14 @@ void ServiceRunner::end() {
 
 void ServiceRunner::configure(config::Service service) {
   const config::Service before = std::exchange(service_, std::move(service));
-  happen(event::PolicyChanged{service_.policy});
   const bool ports_changed = before.ports != service_.ports;
-  if (ports_changed || before.rpm != service_.rpm) watch_side(Side::rpm);
-  if (ports_changed || before.container != service_.container) watch_side(Side::container);
+  event::PolicyChanged changed{service_.policy, {}};
+  changed.side_changed[Side::rpm] = ports_changed || before.rpm != service_.rpm;
+  changed.side_changed[Side::container] = ports_changed || before.container != service_.container;
+  for (const Side side : both_sides) {
+    if (changed.side_changed[side]) watch_side(side);
+  }
+  happen(std::move(changed));
 }
 
 asio::awaitable<action::Answer> ServiceRunner::request(Command command, Actor actor, std::string reason) {

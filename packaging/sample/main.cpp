@@ -1,5 +1,5 @@
-// A small HTTP service to show and test dual deployment with: it says which side it is, can be slow, and can be made
-// sick or hang on demand. One source for the RPM and for the container image.
+// A small HTTP service to show and test dual deployment with: it says which side it is, can be slow, and can
+// be made sick or hang on demand. One source for the RPM and for the container image.
 
 #include <unistd.h>
 
@@ -13,14 +13,19 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/beast/core.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 #include <charconv>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
@@ -31,57 +36,88 @@ using boost::system::error_code;
 namespace {
 
 constexpr const char* revision = SAMPLE_REVISION;
-constexpr std::size_t line_limit = 64 * 1024;
-constexpr auto grace = std::chrono::seconds(5);
+constexpr std::size_t line_limit_bytes = 64 * 1024;
+constexpr unsigned long longest_slow_ms = 60'000;
+constexpr unsigned long most_bytes = 64UL * 1024 * 1024;
+// From SIGTERM to the end, whatever clients do; the limit is 5 s.
+constexpr auto grace = std::chrono::milliseconds(4'000);
+// For a new connection's first request, which may be on its way at SIGTERM.
+constexpr auto first_request_grace = std::chrono::milliseconds(500);
 
-struct Connection {
-  explicit Connection(tcp::socket socket) : stream(std::move(socket)) {}
-  beast::tcp_stream stream;
-  beast::flat_buffer buffer;
-  bool busy = false;  // A request is being answered.
-};
-using ConnectionPtr = std::shared_ptr<Connection>;
 using Request = http::request<http::string_body>;
 using Response = http::response<http::string_body>;
 
+/// A client. There are no deadlines: it may stay as long as it likes, as tests of draining do.
+struct Connection {
+  explicit Connection(tcp::socket socket_in) : socket(std::move(socket_in)) {}
+  tcp::socket socket;
+  beast::flat_buffer buffer;
+  bool idle = true;       // Nothing of a request has come yet.
+  bool answered = false;  // At least once.
+};
+using ConnectionPtr = std::shared_ptr<Connection>;
+
 struct Service {
-  explicit Service(asio::io_context& loop_in) : loop(loop_in), woken(loop_in) {}
-  asio::io_context& loop;
+  asio::io_context loop{1};
   std::string side = "rpm";
   bool sick = false;
   bool hanging = false;
   bool stopping = false;
-  asio::steady_timer woken;  // Cancelled when a hang ends.
+  asio::steady_timer hang_end{loop, asio::steady_timer::time_point::max()};  // Only ever cancelled.
+  std::vector<std::unique_ptr<tcp::acceptor>> acceptors;
   std::set<ConnectionPtr> connections;
 };
 
-/// The number behind NAME= in the target, or nothing.
-std::optional<long> number_in(std::string_view target, std::string_view name) {
-  const std::size_t at = target.find(std::string(name) + "=");
-  if (at == std::string_view::npos) return std::nullopt;
-  const std::string_view rest = target.substr(at + name.size() + 1);
-  long number = 0;
-  const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), number);
-  if (error != std::errc{} || number < 0) return std::nullopt;
-  return number;
+auto into(error_code& error) {
+  return asio::redirect_error(asio::use_awaitable, error);
+}
+
+std::string_view target_of(const Request& request) {
+  return {request.target().data(), request.target().size()};
+}
+
+std::string_view path_of(const Request& request) {
+  return target_of(request).substr(0, target_of(request).find('?'));
+}
+
+/// The value of NAME=VALUE in the query, or nothing.
+std::optional<std::string_view> parameter(const Request& request, std::string_view name) {
+  std::string_view rest = target_of(request).substr(path_of(request).size());
+  while (!rest.empty()) {
+    rest.remove_prefix(1);  // '?' or '&'
+    const std::string_view pair = rest.substr(0, rest.find('&'));
+    if (pair.starts_with(name) && pair.substr(name.size()).starts_with('='))
+      return pair.substr(name.size() + 1);
+    rest.remove_prefix(pair.size());
+  }
+  return std::nullopt;
+}
+
+/// All of the text as a number up to `most`, or nothing.
+std::optional<unsigned long> number(std::string_view text, unsigned long most) {
+  unsigned long value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || value > most) return std::nullopt;
+  return value;
 }
 
 Response respond(const Service& service, const Request& request, http::status status, std::string body) {
   Response response(status, request.version());
   response.set("X-Side", service.side);
   response.set("X-Revision", revision);
-  response.set(http::field::content_type, "text/plain");
+  response.set(http::field::content_type, body.starts_with('{') ? "application/json" : "text/plain");
   response.keep_alive(request.keep_alive() && !service.stopping);
-  response.body() = std::move(body);
-  response.prepare_payload();
+  response.content_length(body.size());
+  if (request.method() != http::verb::head) response.body() = std::move(body);
   return response;
 }
 
 /// POST /switch?state=well|sick|hang|exit
-Response turn_switch(Service& service, const Request& request, std::string_view target) {
-  if (request.method() != http::verb::post) return respond(service, request, http::status::method_not_allowed, "POST, please\n");
-  const std::size_t at = target.find("state=");
-  const std::string_view state = at == std::string_view::npos ? std::string_view() : target.substr(at + 6);
+Response turn_switch(Service& service, const Request& request) {
+  if (request.method() != http::verb::post) {
+    return respond(service, request, http::status::method_not_allowed, "POST, please\n");
+  }
+  const std::string_view state = parameter(request, "state").value_or("");
   if (state == "exit") ::_exit(1);
   if (state != "well" && state != "sick" && state != "hang") {
     return respond(service, request, http::status::bad_request, "state=well, sick, hang or exit\n");
@@ -91,171 +127,246 @@ Response turn_switch(Service& service, const Request& request, std::string_view 
   return respond(service, request, http::status::ok, std::string(state) + "\n");
 }
 
-asio::awaitable<Response> answer(Service& service, const Request& request) {
-  const std::string target(request.target().data(), request.target().size());
-  const std::string path = target.substr(0, target.find('?'));
-  if (path == "/") co_return respond(service, request, http::status::ok, "hello from " + service.side + "\n");
+Response answer(Service& service, const Request& request) {
+  const std::string_view path = path_of(request);
+  if (path == "/") return respond(service, request, http::status::ok, "hello from " + service.side + "\n");
   if (path == "/healthz") {
-    co_return respond(service, request, service.sick ? http::status::service_unavailable : http::status::ok,
-                      service.sick ? "sick\n" : "ok\n");
+    return service.sick ? respond(service, request, http::status::service_unavailable, "sick\n")
+                        : respond(service, request, http::status::ok, "ok\n");
   }
   if (path == "/version") {
-    co_return respond(service, request, http::status::ok,
-                      std::string("{\"revision\":\"") + revision + "\",\"side\":\"" + service.side +
-                          "\",\"pid\":" + std::to_string(::getpid()) + "}\n");
-  }
-  if (path == "/slow") {
-    constexpr long longest_ms = 60'000;
-    asio::steady_timer timer(service.loop, std::chrono::milliseconds(std::min(number_in(target, "ms").value_or(1'000), longest_ms)));
-    error_code ignored;
-    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-    co_return respond(service, request, http::status::ok, "slow but sure\n");
+    return respond(service, request, http::status::ok,
+                   std::string("{\"revision\":\"") + revision + "\",\"side\":\"" + service.side +
+                       "\",\"pid\":" + std::to_string(::getpid()) + "}\n");
   }
   if (path == "/bytes") {
-    constexpr long most = 64L * 1024 * 1024;
-    const auto count = static_cast<std::size_t>(std::min(number_in(target, "n").value_or(1'024), most));
-    co_return respond(service, request, http::status::ok, std::string(count, 'x'));
+    const auto count = number(parameter(request, "n").value_or("1024"), most_bytes);
+    if (!count)
+      return respond(service, request, http::status::bad_request,
+                     "n=0 to " + std::to_string(most_bytes) + "\n");
+    return respond(service, request, http::status::ok, std::string(*count, 'x'));
   }
-  if (path == "/switch") co_return turn_switch(service, request, target);
-  co_return respond(service, request, http::status::not_found, "no such path\n");
+  if (path == "/switch") return turn_switch(service, request);
+  return respond(service, request, http::status::not_found, "no such path\n");
 }
 
-/// A long connection, as a websocket is one: every line comes back with the side's name, until the peer leaves.
+asio::awaitable<void> while_hanging(Service& service) {
+  error_code cancelled;
+  while (service.hanging) co_await service.hang_end.async_wait(into(cancelled));
+}
+
+/// GET /slow?ms=N
+asio::awaitable<Response> answer_slowly(Service& service, const Request& request) {
+  const auto pause_ms = number(parameter(request, "ms").value_or("1000"), longest_slow_ms);
+  if (!pause_ms) {
+    co_return respond(service, request, http::status::bad_request,
+                      "ms=0 to " + std::to_string(longest_slow_ms) + "\n");
+  }
+  error_code error;
+  asio::steady_timer timer(service.loop, std::chrono::milliseconds(*pause_ms));
+  co_await timer.async_wait(into(error));
+  co_await while_hanging(service);
+  co_return respond(service, request, http::status::ok, "slow but sure\n");
+}
+
+/// A long connection, as a websocket is one: every line comes back with the side's name, until the peer
+/// leaves.
 asio::awaitable<void> echo_lines(Service& service, ConnectionPtr connection) {
   error_code error;
-  const std::string switched = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\nX-Side: " + service.side + "\r\n\r\n";
-  co_await asio::async_write(connection->stream, asio::buffer(switched), asio::redirect_error(asio::use_awaitable, error));
+  const std::string switched =
+      "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\nX-Side: " + service.side +
+      "\r\n\r\n";
+  co_await asio::async_write(connection->socket, asio::buffer(switched), into(error));
   std::string lines(static_cast<const char*>(connection->buffer.data().data()), connection->buffer.size());
   while (!error) {
-    const std::size_t length = co_await asio::async_read_until(connection->stream, asio::dynamic_buffer(lines, line_limit), '\n',
-                                                               asio::redirect_error(asio::use_awaitable, error));
+    const std::size_t length = co_await asio::async_read_until(
+        connection->socket, asio::dynamic_buffer(lines, line_limit_bytes), '\n', into(error));
     if (error) break;
+    co_await while_hanging(service);
     const std::string reply = service.side + ": " + lines.substr(0, length);
     lines.erase(0, length);
-    co_await asio::async_write(connection->stream, asio::buffer(reply), asio::redirect_error(asio::use_awaitable, error));
+    co_await asio::async_write(connection->socket, asio::buffer(reply), into(error));
   }
+}
+
+/// Ends a connection that waits for a request. Only our reading end: what has already arrived is still read
+/// and answered, and a connection without anything sees the end of its stream.
+void end_idle(Connection& connection) {
+  error_code ignored;
+  if (connection.idle) connection.socket.shutdown(tcp::socket::shutdown_receive, ignored);
 }
 
 asio::awaitable<void> serve(Service& service, ConnectionPtr connection) {
-  service.connections.insert(connection);
+  error_code error;
   bool more = true;
-  while (more) {
-    Request request;
-    error_code error;
-    connection->busy = connection->buffer.size() > 0;
-    co_await http::async_read(connection->stream, connection->buffer, request, asio::redirect_error(asio::use_awaitable, error));
-    if (error) break;
-    connection->busy = true;
-    while (service.hanging) {
-      error_code ignored;
-      service.woken.expires_at(std::chrono::steady_clock::time_point::max());
-      co_await service.woken.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  while (more && !error) {
+    if (connection->buffer.size() == 0) {
+      connection->idle = true;
+      constexpr std::size_t first_bytes = 4'096;
+      const auto space = connection->buffer.prepare(first_bytes);
+      const std::size_t length = co_await connection->socket.async_read_some(space, into(error));
+      if (error) break;
+      connection->buffer.commit(length);
+      connection->idle = false;
     }
-    if (request.target() == "/stream") {
-      connection->busy = false;
+    Request request;
+    co_await http::async_read(connection->socket, connection->buffer, request, into(error));
+    if (error) break;
+    co_await while_hanging(service);
+    if (path_of(request) == "/stream") {
+      connection->idle = connection->answered = true;
+      if (service.stopping) end_idle(*connection);
       co_await echo_lines(service, connection);
       break;
     }
-    Response response = co_await answer(service, request);
+    Response response;
+    if (path_of(request) == "/slow") {
+      response = co_await answer_slowly(service, request);
+    } else {
+      response = answer(service, request);
+    }
     more = response.keep_alive();
-    co_await http::async_write(connection->stream, response, asio::redirect_error(asio::use_awaitable, error));
-    if (error) break;
+    connection->answered = true;
+    co_await http::async_write(connection->socket, response, into(error));
   }
+  connection->socket.shutdown(tcp::socket::shutdown_send, error);
+}
+
+void welcome(Service& service, tcp::socket socket) {
   error_code ignored;
-  connection->stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
-  service.connections.erase(connection);
+  socket.set_option(tcp::no_delay(true), ignored);
+  const auto connection = std::make_shared<Connection>(std::move(socket));
+  service.connections.insert(connection);
+  asio::co_spawn(service.loop, serve(service, connection),
+                 [&service, connection](const std::exception_ptr& error) {
+                   if (error)
+                     std::cerr << "dualdeploy-sample: a connection failed\n";  // No memory, for example.
+                   service.connections.erase(connection);
+                 });
 }
 
-void note_end(const std::exception_ptr& error) {
-  if (error) std::cerr << "dualdeploy-sample: a coroutine failed\n";
-}
-
-asio::awaitable<void> accept(Service& service, std::shared_ptr<tcp::acceptor> acceptor) {
+asio::awaitable<void> accept(Service& service, tcp::acceptor& acceptor) {
   while (!service.stopping) {
     error_code error;
-    tcp::socket socket = co_await acceptor->async_accept(asio::redirect_error(asio::use_awaitable, error));
-    if (error == asio::error::operation_aborted) break;
-    if (error) {
+    tcp::socket socket = co_await acceptor.async_accept(into(error));
+    if (!error) {
+      welcome(service, std::move(socket));
+    } else if (!service.stopping) {  // No file descriptors left, for example: not a busy loop.
       asio::steady_timer pause(service.loop, std::chrono::milliseconds(10));
-      error_code ignored;
-      co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-      continue;
+      co_await pause.async_wait(into(error));
     }
-    socket.set_option(tcp::no_delay(true), error);
-    asio::co_spawn(service.loop, serve(service, std::make_shared<Connection>(std::move(socket))), note_end);
   }
 }
 
-std::shared_ptr<tcp::acceptor> listen(asio::io_context& loop, unsigned short port) {
-  auto acceptor = std::make_shared<tcp::acceptor>(loop);
-  constexpr int backlog = 4'096;
-  acceptor->open(tcp::v6());
+/// SIGTERM: no new connections, none lost. Those that the kernel has accepted for us already are served, too.
+void stop(Service& service) {
+  if (std::exchange(service.stopping, true)) return;
+  for (const auto& acceptor : service.acceptors) {
+    error_code error;
+    acceptor->non_blocking(true, error);
+    while (!error) {
+      tcp::socket socket = acceptor->accept(error);
+      if (!error) welcome(service, std::move(socket));
+    }
+    acceptor->close(error);
+  }
+  for (const ConnectionPtr& connection : service.connections) {
+    if (connection->answered) end_idle(*connection);
+  }
+}
+
+asio::awaitable<void> watch_signals(Service& service) {
+  asio::signal_set signals(service.loop, SIGTERM, SIGINT, SIGUSR1);
+  error_code error;
+  while (!service.stopping) {
+    if (co_await signals.async_wait(into(error)) == SIGUSR1) {
+      service.hanging = service.sick = false;
+      service.hang_end.cancel();
+    } else {
+      stop(service);
+    }
+  }
+  asio::steady_timer last_call(service.loop, first_request_grace);
+  co_await last_call.async_wait(into(error));
+  for (const ConnectionPtr& connection : service.connections) end_idle(*connection);
+  last_call.expires_after(grace);
+  co_await last_call.async_wait(into(error));
+  service.loop.stop();
+}
+
+/// One socket for IPv6 and IPv4; IPv4 alone where the kernel has no IPv6. Throws system_error.
+std::unique_ptr<tcp::acceptor> listen(asio::io_context& loop, unsigned short port) {
+  auto acceptor = std::make_unique<tcp::acceptor>(loop);
+  error_code no_ipv6;
+  acceptor->open(tcp::v6(), no_ipv6);
+  if (no_ipv6) {
+    acceptor->open(tcp::v4());
+  } else {
+    acceptor->set_option(asio::ip::v6_only(false));
+  }
   acceptor->set_option(tcp::acceptor::reuse_address(true));
-  acceptor->set_option(asio::ip::v6_only(false));
-  acceptor->bind(tcp::endpoint(tcp::v6(), port));
+  acceptor->bind(tcp::endpoint(no_ipv6 ? tcp::v4() : tcp::v6(), port));
+  constexpr int backlog = 4'096;
   acceptor->listen(backlog);
   return acceptor;
 }
 
+/// What a coroutine that runs as long as the program ends with.
+void note_end(const std::exception_ptr& error) {
+  if (error) std::rethrow_exception(error);
+}
+
 constexpr const char* usage =
     "usage: dualdeploy-sample [--port N]... [--side rpm|container]\n"
+    "  --port N      listen there, on all IPv4 and IPv6 addresses (8080); may be repeated\n"
+    "  --side NAME   the name in the answers (default: SAMPLE_SIDE in the environment, or rpm)\n"
+    "  --version     the source revision\n"
     "  GET /  /healthz  /version  /slow?ms=N  /bytes?n=N  /stream (upgrade, echoes lines)\n"
-    "  POST /switch?state=well|sick|hang|exit   (SIGUSR1 ends a hang)\n";
+    "  POST /switch?state=well|sick|hang|exit   SIGUSR1 makes it well again, also from a hang\n";
+
+int wrong(const std::string& what) {
+  std::cerr << "dualdeploy-sample: " << what << "\n" << usage;
+  return 2;
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  asio::io_context loop(1);
-  Service service(loop);
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  Service service;
   std::vector<unsigned short> ports;
   if (const char* side = std::getenv("SAMPLE_SIDE")) service.side = side;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view option = argv[i];
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& option = arguments[i];
     if (option == "--help") return std::cout << usage, 0;
     if (option == "--version") return std::cout << revision << "\n", 0;
-    const std::string value = i + 1 < argc ? argv[++i] : "";
-    const int port = option == "--port" ? std::atoi(value.c_str()) : 0;
-    if (option == "--side" && !value.empty()) {
-      service.side = value;
-    } else if (port > 0 && port < 65'536) {
-      ports.push_back(static_cast<unsigned short>(port));
-    } else {
-      return std::cerr << usage, 2;
+    if (option != "--port" && option != "--side") return wrong("unknown option " + option);
+    if (++i == arguments.size()) return wrong(option + " needs a value");
+    if (option == "--side") {
+      service.side = arguments[i];
+      continue;
     }
+    const auto port = number(arguments[i], 65'535);
+    if (!port || *port == 0) return wrong("no port: " + arguments[i] + " (1 to 65535)");
+    ports.push_back(static_cast<unsigned short>(*port));
   }
-  if (ports.empty()) ports.push_back(8080);
+  if (service.side != "rpm" && service.side != "container") return wrong("no side: " + service.side);
+  if (ports.empty()) ports.push_back(8'080);
 
-  std::vector<std::shared_ptr<tcp::acceptor>> acceptors;
   for (const unsigned short port : ports) {
     try {
-      acceptors.push_back(listen(loop, port));
+      service.acceptors.push_back(listen(service.loop, port));
     } catch (const boost::system::system_error& error) {
-      std::cerr << "dualdeploy-sample: cannot listen on port " << port << ": " << error.code().message() << "\n";
+      std::cerr << "dualdeploy-sample: cannot listen on port " << port << ": " << error.code().message()
+                << "\n";
       return 1;
     }
-    asio::co_spawn(loop, accept(service, acceptors.back()), note_end);
   }
-
-  asio::steady_timer last_call(loop);
-  asio::signal_set end(loop, SIGTERM, SIGINT);
-  end.async_wait([&](const error_code& error, int) {
-    if (error) return;
-    service.stopping = true;
-    for (const auto& acceptor : acceptors) acceptor->close();
-    for (const ConnectionPtr& connection : service.connections) {
-      if (!connection->busy) connection->stream.close();
-    }
-    last_call.expires_after(grace);
-    last_call.async_wait([&loop](const error_code&) { loop.stop(); });
-  });
-  asio::signal_set wake(loop, SIGUSR1);
-  wake.async_wait([&service](const error_code& error, int) {
-    if (error) return;
-    service.hanging = service.sick = false;
-    service.woken.cancel();
-  });
+  for (const auto& acceptor : service.acceptors)
+    asio::co_spawn(service.loop, accept(service, *acceptor), note_end);
+  asio::co_spawn(service.loop, watch_signals(service), note_end);
   while (!service.stopping || !service.connections.empty()) {
-    if (loop.run_one() == 0) break;
+    if (service.loop.run_one() == 0) break;
   }
   return 0;
 }

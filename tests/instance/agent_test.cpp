@@ -1,0 +1,122 @@
+// The agent itself fails; the kernel and systemd take over.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "instance/support/instance.hpp"
+#include "instance/support/load.hpp"
+
+namespace dualdeploy::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(Agent, KilledUnderLoadIsRestartedAndAdopts) {
+  const Instance instance("agentkill");
+  instance.flip("container");
+  Load load(instance, Load::Kind::connection_per_request, 12);
+  for (int i = 0; i < 5; ++i) {
+    instance.do_inside("systemctl kill -s KILL --kill-who=main dualdeployd");
+    instance.until("the agent is back", [&] { return instance.inside("systemctl is-active dualdeployd").output == "active\n"; });
+    EXPECT_EQ(instance.route(), "container");
+  }
+  const Load::Report report = load.finish();
+  EXPECT_EQ(report.errors, "") << report.text;
+  EXPECT_EQ(instance.answered_by(), "container");
+  EXPECT_THAT(instance.history(), HasSubstr("traffic not touched"));
+  EXPECT_THAT(instance.history(), Not(HasSubstr("interrupted")));
+}
+
+TEST(Agent, KeptDeadTheLeaseEnds) {
+  const Instance instance("agentdead");
+  instance.write("/etc/dualdeploy/agent.yaml", "lease: 6s\n");
+  instance.do_inside("systemctl reload dualdeployd");
+  instance.flip("container");
+  instance.do_inside("systemctl mask --runtime dualdeployd.service; systemctl kill -s KILL --kill-who=main dualdeployd");
+  EXPECT_EQ(instance.answered_by(), "container");  // Dead, and nothing has changed yet.
+  Load load(instance, Load::Kind::connection_per_request, 12);
+  instance.until("the kernel has ended the lease", [&] { return instance.answered_by() == "rpm"; }, std::chrono::seconds(15));
+  EXPECT_EQ(load.finish().errors, "");
+  EXPECT_EQ(instance.inside("pidof dualdeployd").output, "");
+  // Back again, it restores what was acknowledged, once the container is healthy.
+  instance.do_inside("systemctl unmask --runtime dualdeployd.service; systemctl reset-failed dualdeployd; systemctl start dualdeployd");
+  instance.until("the saved route is back", [&] { return instance.answered_by() == "container"; });
+}
+
+TEST(Agent, FrozenIsKilledByTheWatchdog) {
+  const Instance instance("agentstop");
+  instance.flip("container");
+  const std::string pid = instance.do_inside("pidof dualdeployd");
+  instance.do_inside("systemctl kill -s STOP --kill-who=main dualdeployd");
+  EXPECT_EQ(instance.answered_by(), "container");
+  instance.until("another agent runs", [&] {
+    const std::string now = instance.inside("pidof dualdeployd").output;
+    return !now.empty() && now != pid && instance.route() == "container";
+  });
+  EXPECT_THAT(instance.do_inside("journalctl -u dualdeployd --no-pager"), HasSubstr("Watchdog timeout"));
+  EXPECT_EQ(instance.answered_by(), "container");
+}
+
+TEST(Agent, FailedForGoodEverythingIsRescued) {
+  const Instance instance("agentfail");
+  instance.flip("container");
+  instance.write("/etc/dualdeploy/agent.yaml", "lease: forever\n");
+  instance.do_inside("systemctl kill -s KILL --kill-who=main dualdeployd");
+  instance.until("the failsafe has run", [&] { return instance.answered_by() == "rpm"; });
+  EXPECT_NE(instance.inside("nft list table inet dualdeploy").status, 0);
+  instance.write("/etc/dualdeploy/agent.yaml", "lease: 60s\n");
+  instance.do_inside("systemctl reset-failed dualdeployd; systemctl start dualdeployd");
+  instance.until_healthy();
+  EXPECT_EQ(instance.route(), "rpm");
+  EXPECT_THAT(instance.history(), HasSubstr("dualdeployd failed"));
+}
+
+TEST(Agent, RulesFlushedByHandAreBack) {
+  const Instance instance("agentdrift");
+  instance.flip("container");
+  Load load(instance, Load::Kind::connection_per_request, 8);
+  for (const std::string vandalism :
+       {"nft flush ruleset", "nft delete element inet dualdeploy redirects { tcp . 80 }", "nft flush chain inet dualdeploy guard"}) {
+    instance.do_inside(vandalism);
+    instance.until("repaired after " + vandalism, [&] {
+      return instance.inside("nft list table inet dualdeploy | grep -q 'drop' && nft list map inet dualdeploy redirects | grep -q 'tcp . 80'")
+                 .status == 0;
+    });
+  }
+  EXPECT_EQ(load.finish().errors, "");
+  EXPECT_EQ(instance.answered_by(), "container");
+  const std::string drifts = instance.do_inside("dualctl history | grep drift");
+  std::printf("%s", drifts.c_str());
+  EXPECT_THAT(drifts, HasSubstr("our table was gone; put back [by nft"));
+  EXPECT_THAT(drifts, HasSubstr("our rules were changed; put back"));
+}
+
+TEST(Agent, RulesOfOthersAreNotTouched) {
+  const Instance instance("agentothers");
+  instance.do_inside("nft add table inet mine; nft 'add chain inet mine c { type filter hook input priority 0; }';"
+                     "nft add rule inet mine c tcp dport 4711 counter drop");
+  const std::string others = "nft list table inet mine; nft list table ip nat; nft list table ip filter";
+  const std::string before = instance.do_inside(others);
+  instance.flip("container");
+  instance.flip("rpm");
+  instance.do_inside("dualctl rescue");
+  EXPECT_EQ(instance.do_inside(others), before);
+  EXPECT_NE(instance.inside("nft list table inet dualdeploy").status, 0);
+  EXPECT_EQ(instance.answered_by(), "rpm");
+}
+
+TEST(Agent, BadReloadKeepsTheOldConfiguration) {
+  const Instance instance("agentreload");
+  instance.flip("container");
+  instance.write("/etc/dualdeploy/agent.yaml", "leese: 60s\n");
+  instance.do_inside("systemctl reload dualdeployd");
+  instance.until("the agent says so", [&] {
+    return instance.inside("dualctl history --all").output.find("did you mean 'lease'") != std::string::npos;
+  });
+  EXPECT_EQ(instance.answered_by(), "container");
+  EXPECT_EQ(instance.route(), "container");
+}
+
+}  // namespace
+}  // namespace dualdeploy::testing

@@ -1,0 +1,94 @@
+// Flips under load, and connections that must not notice them.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "instance/support/instance.hpp"
+#include "instance/support/load.hpp"
+
+namespace dualdeploy::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+void flip_under(Load::Kind kind, const std::string& name) {
+  const Instance instance(name);
+  Load load(instance, kind, 20);
+  int failed = 0;
+  for (int i = 0; i < 50; ++i) {
+    for (const std::string side : {"container", "rpm"}) {
+      failed += instance.inside("dualctl flip sample " + side).status == 0 ? 0 : 1;
+    }
+  }
+  const Load::Report report = load.finish();
+  EXPECT_EQ(failed, 0) << instance.history();
+  EXPECT_EQ(report.errors, "") << report.text;
+  EXPECT_GT(report.requests, 1'000) << report.text;
+  std::printf("100 flips, %ld requests, errors: %s\n", report.requests, report.errors.empty() ? "none" : report.errors.c_str());
+}
+
+TEST(Flip, HundredUnderKeepAliveLoad) { flip_under(Load::Kind::keep_alive, "flipka"); }
+TEST(Flip, HundredUnderConnectionPerRequestLoad) { flip_under(Load::Kind::connection_per_request, "flipcr"); }
+
+/// Asks over a connection that stays open: the lines come back one by one while `between` happens.
+std::string talk(const Instance& instance, const std::string& address, const std::function<void()>& between) {
+  const std::string made = shell("mktemp -d").output;
+  const std::string dir = made.substr(0, made.find('\n'));
+  instance.do_client("mkfifo " + dir + "/in");
+  instance.do_client("( exec 3<>" + dir + "/in; socat -t 30 - " + address + " <" + dir + "/in >" + dir + "/out 2>&1 & )");
+  instance.do_client("printf 'GET /stream HTTP/1.1\\r\\nHost: x\\r\\n\\r\\nfirst\\n' > " + dir + "/in & true");
+  instance.until("the long connection speaks", [&] { return shell("cat " + dir + "/out").output.find(": first") != std::string::npos; });
+  between();
+  instance.do_client("printf 'second\\n' > " + dir + "/in & true");
+  instance.until("the long connection goes on", [&] { return shell("cat " + dir + "/out").output.find(": second") != std::string::npos; });
+  const std::string heard = shell("cat " + dir + "/out; rm -rf " + dir).output;
+  return heard;
+}
+
+TEST(Flip, OldConnectionsLiveOn) {
+  for (const std::string address : {"TCP4:192.0.2.1:80", "TCP6:[2001:db8::1]:80"}) {
+    const Instance instance("fliplong");
+    // Opened before a flip.
+    const std::string heard = talk(instance, address, [&] {
+      instance.flip("container");
+      EXPECT_EQ(instance.answered_by(), "container");
+    });
+    EXPECT_THAT(heard, HasSubstr("rpm: second"));
+    const std::string back = talk(instance, address, [&] { instance.flip("rpm"); });
+    EXPECT_THAT(back, HasSubstr("container: second"));
+  }
+}
+
+TEST(Flip, ConnectionOlderThanTheAgentIsNotMoved) {
+  for (const std::string address : {"TCP4:192.0.2.1:80", "TCP6:[2001:db8::1]:80"}) {
+    const Instance instance("flipold", Instance::Agent::absent);
+    const std::string heard = talk(instance, address, [&] {
+      instance.install_agent();
+      instance.flip("container");
+      EXPECT_EQ(instance.answered_by(), "container");
+    });
+    EXPECT_THAT(heard, HasSubstr("rpm: second"));
+  }
+}
+
+TEST(Flip, EveryAddressAndFamilyAndTheGuard) {
+  const Instance instance("flipaddr");
+  EXPECT_EQ(instance.client("curl -s -m 1 http://192.0.2.1:8080/").status, 28) << "the container's port must be dark";
+  EXPECT_EQ(instance.client("curl -s -m 1 'http://[2001:db8::1]:8080/'").status, 28);
+  EXPECT_THAT(instance.do_inside("curl -s http://127.0.0.1:8080/"), HasSubstr("container"));
+  EXPECT_THAT(instance.do_inside("nft list table inet dualdeploy"), ::testing::Not(HasSubstr("dnat to")));
+  instance.flip("container");
+  for (const std::string host : {"192.0.2.1", "192.0.2.11", "[2001:db8::1]"}) EXPECT_EQ(instance.answered_by(host), "container");
+  EXPECT_THAT(instance.do_inside("curl -s http://127.0.0.1/; curl -s 'http://[::1]/'; curl -s http://192.0.2.1/"),
+              ::testing::Eq("hello from container\nhello from container\nhello from container\n"));
+  EXPECT_EQ(instance.health("rpm"), "healthy");  // Its check on the front port still sees the RPM.
+  EXPECT_EQ(instance.client("curl -s -m 1 http://192.0.2.1:8080/").status, 28);
+  // Somebody else's port 80 is not ours.
+  instance.do_client("setsid python3 -m http.server 80 --bind 192.0.2.2 >/dev/null 2>&1 & sleep 0.5");
+  EXPECT_THAT(instance.do_inside("curl -s -I http://192.0.2.2/"), HasSubstr("SimpleHTTP"));
+}
+
+}  // namespace
+}  // namespace dualdeploy::testing

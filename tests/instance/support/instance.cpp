@@ -1,0 +1,144 @@
+#include "instance/support/instance.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <boost/json.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <thread>
+
+namespace dualdeploy::testing {
+
+namespace json = boost::json;
+
+Outcome shell(const std::string& command) {
+  Outcome outcome;
+  FILE* pipe = ::popen(("exec 2>&1; " + command).c_str(), "re");
+  if (pipe == nullptr) return {127, "popen failed"};
+  std::array<char, 4096> buffer{};
+  while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe)) outcome.output.append(buffer.data(), count);
+  const int status = ::pclose(pipe);
+  outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return outcome;
+}
+
+std::string quoted(const std::string& text) {
+  std::string result = "'";
+  for (const char c : text) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return result + "'";
+}
+
+namespace {
+std::string rpm_directory() {
+  const char* directory = std::getenv("DUALDEPLOY_RPMS");
+  return directory != nullptr ? directory : DD_SOURCE_DIR "/build/rpm";
+}
+}  // namespace
+
+Instance::Instance(const std::string& name, Agent agent) : name_(name) {
+  (void)tool("down " + name_);
+  const Outcome up = tool("up " + name_);
+  EXPECT_EQ(up.status, 0) << up.output;
+  push(rpm_directory() + "/dualdeploy-sample-0.1.0-1.x86_64.rpm", "/root/sample.rpm");
+  push(rpm_directory() + "/dualdeploy-0.1.0-1.x86_64.rpm", "/root/dualdeploy.rpm");
+  do_inside("rpm -i --nodeps /root/sample.rpm && systemctl start sample");
+  do_inside("docker build -q -t dualdeploy-sample --build-arg REVISION=test /usr/share/dualdeploy-sample");
+  if (agent != Agent::absent) do_inside("rpm -i --nodeps /root/dualdeploy.rpm");
+  if (agent == Agent::running) {
+    do_inside("systemctl start dualdeployd");
+    until_healthy();
+  }
+}
+
+Instance::~Instance() { (void)tool("down " + name_); }
+
+void Instance::install_agent() const {
+  do_inside("rpm -i --nodeps /root/dualdeploy.rpm && systemctl start dualdeployd");
+  until_healthy();
+}
+
+Outcome Instance::tool(const std::string& arguments) const {
+  return shell(std::string(DD_SOURCE_DIR) + "/tests/instance/instance " + arguments);
+}
+Outcome Instance::inside(const std::string& command) const {
+  return tool("exec " + name_ + " -- sh -c " + quoted(command) + " </dev/null");
+}
+Outcome Instance::client(const std::string& command) const {
+  return tool("client " + name_ + " -- sh -c " + quoted(command) + " </dev/null");
+}
+std::string Instance::do_inside(const std::string& command) const {
+  Outcome outcome = inside(command);
+  EXPECT_EQ(outcome.status, 0) << command << "\n" << outcome.output;
+  return outcome.output;
+}
+std::string Instance::do_client(const std::string& command) const {
+  Outcome outcome = client(command);
+  EXPECT_EQ(outcome.status, 0) << command << "\n" << outcome.output;
+  return outcome.output;
+}
+void Instance::push(const std::string& source, const std::string& destination) const {
+  const Outcome outcome = tool("push " + name_ + " " + quoted(source) + " " + quoted(destination));
+  EXPECT_EQ(outcome.status, 0) << outcome.output;
+}
+void Instance::write(const std::string& path, const std::string& content) const {
+  do_inside("printf %s " + quoted(content) + " > " + quoted(path));
+}
+void Instance::reboot() const {
+  const Outcome outcome = tool("reboot " + name_);
+  EXPECT_EQ(outcome.status, 0) << outcome.output;
+}
+void Instance::power_cut() const {
+  const Outcome outcome = tool("crash " + name_);
+  EXPECT_EQ(outcome.status, 0) << outcome.output;
+}
+
+json::value Instance::status() const {
+  const Outcome outcome = inside("dualctl --json status");
+  boost::system::error_code error;
+  json::value value = json::parse(outcome.output, error);
+  return error ? json::value(json::object()) : value;
+}
+
+namespace {
+std::string at(const json::value& value, const std::string& pointer) {
+  boost::system::error_code error;
+  const json::value* found = value.find_pointer(pointer, error);
+  return found != nullptr && found->is_string() ? std::string(found->get_string()) : std::string();
+}
+}  // namespace
+
+std::string Instance::route() const { return at(status(), "/services/0/route/effective"); }
+std::string Instance::health(const std::string& side) const { return at(status(), "/services/0/sides/" + side + "/health"); }
+std::string Instance::history() const { return inside("dualctl history -n 1000").output; }
+std::string Instance::container_pid() const {
+  std::string pid = inside("docker inspect -f '{{.State.Pid}}' dualdeploy-sample").output;
+  while (!pid.empty() && pid.back() == '\n') pid.pop_back();
+  return pid;
+}
+
+std::string Instance::answered_by(const std::string& host) const {
+  const Outcome outcome = client("curl -s -m 2 -o /dev/null -D - http://" + host + "/ | tr -d '\\r' | sed -n 's/^X-Side: //p'");
+  return outcome.output.empty() ? "none" : outcome.output.substr(0, outcome.output.find('\n'));
+}
+
+void Instance::flip(const std::string& side) const { do_inside("dualctl flip sample " + side + " --wait"); }
+
+void Instance::until(const std::string& what, const std::function<bool()>& holds, std::chrono::seconds deadline) const {
+  const auto end = std::chrono::steady_clock::now() + deadline;
+  while (!holds()) {
+    if (std::chrono::steady_clock::now() >= end) {
+      FAIL() << "not within " << deadline.count() << " s: " << what << "\n"
+             << inside("dualctl status; journalctl -u dualdeployd -n 60 --no-pager").output;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));  // The condition is outside of this process: no event.
+  }
+}
+
+void Instance::until_healthy() const {
+  until("both sides healthy", [this] { return health("rpm") == "healthy" && health("container") == "healthy"; });
+}
+
+}  // namespace dualdeploy::testing

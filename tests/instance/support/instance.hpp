@@ -1,0 +1,60 @@
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <chrono>
+#include <functional>
+#include <string>
+
+/// A booted instance for one test: systemd, Docker, the agent and the sample service installed from their RPMs, the
+/// image built inside. Commands are those of tests/instance/instance.
+namespace dualdeploy::testing {
+
+struct Outcome {
+  int status = 0;
+  std::string output;  ///< Standard output and error.
+};
+
+/// Runs a shell command on this machine.
+Outcome shell(const std::string& command);
+/// A word that the shell takes as it is.
+std::string quoted(const std::string& text);
+
+class Instance {
+ public:
+  enum class Agent { running, installed, absent };
+  explicit Instance(const std::string& name, Agent agent = Agent::running);
+  ~Instance();
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+
+  /// A shell command inside, or on the client host.
+  [[nodiscard]] Outcome inside(const std::string& command) const;
+  [[nodiscard]] Outcome client(const std::string& command) const;
+  /// The same; a status other than 0 fails the test.
+  std::string do_inside(const std::string& command) const;
+  std::string do_client(const std::string& command) const;
+  void push(const std::string& source, const std::string& destination) const;
+  void write(const std::string& path, const std::string& content) const;
+  void reboot() const;
+  void power_cut() const;
+  void install_agent() const;
+
+  [[nodiscard]] boost::json::value status() const;             ///< dualctl status --json
+  [[nodiscard]] std::string route() const;                     ///< Of `sample`, as effective.
+  [[nodiscard]] std::string health(const std::string& side) const;
+  /// "rpm" or "container", as a new connection from the client host finds it; "none" if nobody answers.
+  [[nodiscard]] std::string answered_by(const std::string& host = "192.0.2.1") const;
+  void flip(const std::string& side) const;
+  /// Until the condition holds; a deadline that passes fails the test with `what` and the agent's journal.
+  void until(const std::string& what, const std::function<bool()>& holds,
+             std::chrono::seconds deadline = std::chrono::seconds(60)) const;
+  void until_healthy() const;
+  [[nodiscard]] std::string history() const;
+  [[nodiscard]] std::string container_pid() const;
+
+ private:
+  [[nodiscard]] Outcome tool(const std::string& arguments) const;
+  std::string name_;
+};
+
+}  // namespace dualdeploy::testing

@@ -1,0 +1,27 @@
+#include "instance/support/load.hpp"
+
+#include <sstream>
+
+namespace dualdeploy::testing {
+
+Load::Load(const Instance& instance, Kind kind, int seconds, const std::string& host) {
+  const std::string header = kind == Kind::connection_per_request ? " -H 'Connection: close'" : "";
+  const std::string command = "wrk -t1 -c16 --timeout 5s -d" + std::to_string(seconds) + header + " http://" + host + "/";
+  run_ = std::async(std::launch::async, [&instance, command] { return instance.client(command); });
+}
+
+Load::Report Load::finish() {
+  Report report;
+  report.text = run_.get().output;
+  std::istringstream lines(report.text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find("Socket errors") != std::string::npos || line.find("Non-2xx") != std::string::npos ||
+        line.find("unable to connect") != std::string::npos) {
+      report.errors += line + "\n";
+    }
+    if (line.find(" requests in ") != std::string::npos) report.requests = std::stol(line);
+  }
+  return report;
+}
+
+}  // namespace dualdeploy::testing
