@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/experimental/channel.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -44,14 +45,14 @@ http::response<http::string_body> response_of(const Reply& reply, bool keep_aliv
 }
 
 /// What the client is told about a request that cannot be read; nothing if there is nobody to tell.
-std::optional<Reply> reply_to_unreadable(const error_code& error, const Limits& limits) {
+std::optional<Reply> reply_to_unreadable(const error_code& error, bool late, const Limits& limits) {
   if (error == http::error::header_limit) {
     return error_reply(431, Error{ErrorCode::usage, "the request header is larger than " + std::to_string(limits.header_bytes) + " bytes"});
   }
   if (error == http::error::body_limit) {
     return error_reply(413, Error{ErrorCode::usage, "the request body is larger than " + std::to_string(limits.body_bytes) + " bytes"});
   }
-  if (error == beast::error::timeout) {
+  if (late) {
     return error_reply(408, Error{ErrorCode::timed_out, "the request did not arrive within " + format_duration(limits.request)});
   }
   if (error == http::error::end_of_stream || error == http::error::partial_message || error == asio::error::connection_reset ||
@@ -85,8 +86,11 @@ struct Following {
 
 struct Server::Impl : std::enable_shared_from_this<Impl> {
   struct Connection {
-    Connection(Local::socket socket, Peer peer_in) : stream(std::move(socket)), peer(std::move(peer_in)) {}
+    Connection(Local::socket socket, Peer peer_in)
+        : stream(std::move(socket)), deadline(stream.get_executor()), peer(std::move(peer_in)) {}
     Stream stream;
+    asio::steady_timer deadline;  ///< Of the request being read. The stream's own would close it without a word.
+    bool late = false;
     Peer peer;
     beast::flat_buffer buffer;
   };
@@ -160,12 +164,17 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
       co_await http::async_read_some(connection->stream, connection->buffer, parser, asio::redirect_error(asio::use_awaitable, error));
       if (error == beast::error::timeout) co_return false;
     }
-    connection->stream.expires_after(limits.request);
+    connection->stream.expires_never();
     if (!error && !parser.is_done()) {
+      set_deadline(connection);
       co_await http::async_read(connection->stream, connection->buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+      connection->deadline.cancel();
     }
     if (error) {
-      if (auto reply = reply_to_unreadable(error, limits)) co_await send(connection, *reply, false);
+      if (auto reply = reply_to_unreadable(error, connection->late, limits)) {
+        co_await send(connection, *reply, false);
+        co_await let_it_read(connection);
+      }
       co_return false;
     }
     auto request = parser.release();
@@ -178,6 +187,28 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
     connection->stream.expires_never();
     const Reply reply = co_await answer(api, access, std::move(question));
     co_return co_await send(connection, reply, keep_alive);
+  }
+
+  void set_deadline(const ConnectionPtr& connection) const {
+    connection->deadline.expires_after(limits.request);
+    connection->deadline.async_wait([weak = std::weak_ptr(connection)](const error_code& error) {
+      const auto slow = weak.lock();
+      if (error || !slow) return;
+      slow->late = true;
+      slow->stream.cancel();
+    });
+  }
+
+  /// Closing with unread bytes resets the connection, and the client would never see why: they are read for a moment.
+  asio::awaitable<void> let_it_read(ConnectionPtr connection) {
+    error_code error;
+    connection->stream.socket().shutdown(Local::socket::shutdown_send, error);
+    connection->stream.expires_after(Milliseconds{1'000});
+    std::array<char, 16 * 1024> dropped{};
+    constexpr int most_reads = 128;
+    for (int i = 0; i < most_reads && !error; ++i) {
+      co_await connection->stream.async_read_some(asio::buffer(dropped), asio::redirect_error(asio::use_awaitable, error));
+    }
   }
 
   asio::awaitable<bool> send(ConnectionPtr connection, Reply reply, bool keep_alive) {
@@ -311,7 +342,10 @@ void Server::stop() {
     error_code ignored;
     acceptor->close(ignored);
   }
-  for (const auto& connection : impl_->connections) connection->stream.close();
+  for (const auto& connection : impl_->connections) {
+    connection->deadline.cancel();
+    connection->stream.close();
+  }
 }
 
 }  // namespace dualdeploy::control

@@ -12,7 +12,7 @@ using ::testing::HasSubstr;
 
 TEST(Control, GroupsDecide) {
   const Instance instance("ctlgroups");
-  instance.do_inside("useradd stranger; useradd -G dualdeploy-view viewer; useradd -G dualdeploy operator");
+  instance.do_inside("useradd stranger; useradd -G dualdeploy-view viewer; useradd -G dualdeploy olga");
   const auto as = [&](const std::string& user, const std::string& command) {
     return instance.inside("runuser -u " + user + " -- " + command);
   };
@@ -25,9 +25,9 @@ TEST(Control, GroupsDecide) {
   const Outcome flip = as("viewer", "dualctl flip sample container");
   EXPECT_EQ(flip.status, 4);
   EXPECT_THAT(flip.output, HasSubstr("may look but not change"));
-  EXPECT_EQ(as("operator", "dualctl flip sample container --reason try").status, 0);
-  EXPECT_THAT(instance.history(), HasSubstr("by operator"));
-  EXPECT_EQ(as("operator", "dualctl rescue").status, 4);
+  EXPECT_EQ(as("olga", "dualctl flip sample container --reason try").status, 0);
+  EXPECT_THAT(instance.history(), HasSubstr("by olga"));
+  EXPECT_EQ(as("olga", "dualctl rescue").status, 4);
 }
 
 TEST(Control, ExitStatusesByMeaning) {

@@ -30,7 +30,8 @@ TEST_F(Failover, ContainerKilled) {
   const std::string pid = instance.container_pid();
   const std::string milliseconds = shell(std::string(DD_SOURCE_DIR) + "/tests/instance/support/time_to_rpm failover " + pid).output;
   std::printf("kill -9 of the container to the first answer by the RPM: %s", milliseconds.c_str());
-  expect_revert("SIGKILL");
+  expect_revert("died");
+  EXPECT_THAT(instance.do_inside("dualctl history --all"), HasSubstr("SIGKILL"));
   instance.until_healthy();  // The agent starts it again...
   EXPECT_EQ(instance.route(), "rpm");  // ...and does not flap back.
 }
@@ -54,7 +55,7 @@ TEST_F(Failover, DockerDaemonFrozenIsNoReason) {
   EXPECT_EQ(instance.answered_by(), "container");
   EXPECT_EQ(instance.health("container"), "healthy");
   // Frozen as it is, the death of the process is still seen at once.
-  instance.do_inside("pkill -9 -f 'dualdeploy-sample --port 8080'");
+  instance.do_inside("pkill -9 -f '[d]ualdeploy-sample --port 8080'");
   expect_revert("died");
   instance.do_inside("systemctl kill -s CONT --kill-who=main docker");
   instance.until_healthy();

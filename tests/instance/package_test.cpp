@@ -35,12 +35,12 @@ TEST(Package, RemovalLeavesNothing) {
   EXPECT_EQ(instance.answered_by(), "rpm");
   EXPECT_NE(instance.inside("nft list table inet dualdeploy").status, 0);
   EXPECT_EQ(instance.inside("pidof dualdeployd").output, "");
-  EXPECT_EQ(instance.inside("pgrep -f 'dualdeploy-sample --port 8080'").output, "");
+  EXPECT_EQ(instance.inside("pgrep -f '[d]ualdeploy-sample --port 8080'").output, "");
   EXPECT_EQ(instance.inside("docker ps -aq").output, "");
   EXPECT_EQ(instance.inside("ls -d /var/lib/dualdeploy /run/dualdeploy 2>/dev/null").output, "");
   EXPECT_THAT(instance.do_inside("getent group dualdeploy dualdeploy-view dualdeploy-probe | cut -d: -f1,4"),
               "dualdeploy:\ndualdeploy-view:\ndualdeploy-probe:\n");
-  EXPECT_THAT(instance.do_inside("systemctl list-unit-files 'dualdeploy*' --no-legend; systemctl --failed --no-legend"), "");
+  EXPECT_THAT(instance.do_inside("systemctl list-unit-files 'dualdeployd*' 'dualdeploy-failsafe*' --no-legend; systemctl --failed --no-legend"), "");
   // Connections that the container still held end with it; new ones are the RPM's.
   EXPECT_GT(load.finish().requests, 1'000);
 }

@@ -1,0 +1,100 @@
+#include "host/command.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <string>
+
+#include "support_loop.hpp"
+
+namespace dualdeploy::host {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::HasSubstr;
+
+Expected<CommandResult> run(std::vector<std::string> argv, std::string input = "", CommandLimits limits = {}) {
+  boost::asio::io_context loop;
+  Command command;
+  command.argv = std::move(argv);
+  command.input = std::move(input);
+  return testing::run(loop, run_command(std::move(command), limits));
+}
+
+std::size_t open_files() {
+  std::size_t count = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) ++count;
+  return count;
+}
+
+TEST(Command, OutputErrorAndStatus) {
+  const auto result = run({"sh", "-c", "echo out; echo err >&2; exit 3"});
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->output, "out\n");
+  EXPECT_EQ(result->error, "err\n");
+  EXPECT_EQ(result->exit_status, 3);
+}
+
+TEST(Command, SignalIsAStatus) { EXPECT_EQ(run({"sh", "-c", "kill -9 $$"})->exit_status, 137); }
+
+TEST(Command, LongInputComesBack) {
+  CommandLimits limits;
+  limits.output_bytes = 2 * 1024 * 1024;
+  const std::string input(1024 * 1024, 'x');
+  const auto result = run({"cat"}, input, limits);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->output.size(), input.size());
+  EXPECT_FALSE(result->output_cut);
+}
+
+TEST(Command, OutputIsCutAndReadToItsEnd) {
+  CommandLimits limits;
+  limits.output_bytes = 1000;
+  const auto result = run({"sh", "-c", "head -c 500000 /dev/zero"}, "", limits);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->output.size(), 1000U);
+  EXPECT_TRUE(result->output_cut);
+  EXPECT_EQ(result->exit_status, 0);
+}
+
+TEST(Command, DeadlineEndsTheWholeGroup) {
+  CommandLimits limits;
+  limits.deadline = 200ms;
+  const auto result = run({"sh", "-c", "trap '' TERM; sleep 1000 & echo $! ; wait; sleep 1000"}, "", limits);
+  ASSERT_FALSE(result);
+  EXPECT_EQ(result.error().code, ErrorCode::timed_out);
+}
+
+TEST(Command, GrandchildWithThePipeDoesNotHoldItUp) {
+  const auto began = std::chrono::steady_clock::now();
+  const auto result = run({"sh", "-c", "sleep 30 & echo $!"});
+  ASSERT_TRUE(result);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 10s);
+  ::kill(std::stoi(result->output), SIGKILL);
+}
+
+TEST(Command, WhatCannotBeRunSaysWhy) {
+  const auto result = run({"/no/such/program"});
+  ASSERT_FALSE(result);
+  EXPECT_THAT(result.error().message, HasSubstr("/no/such/program: No such file"));
+}
+
+TEST(Command, LeavesNothingBehind) {
+  (void)run({"true"});
+  const std::size_t before = open_files();
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(run({"true"}));
+    ASSERT_FALSE(run({"/no/such/program"}));
+  }
+  EXPECT_EQ(open_files(), before);
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
+  EXPECT_EQ(errno, ECHILD);
+}
+
+}  // namespace
+}  // namespace dualdeploy::host

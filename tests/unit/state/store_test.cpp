@@ -1,0 +1,119 @@
+#include "state/store.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/json.hpp>
+#include <filesystem>
+#include <fstream>
+
+#include "state/files.hpp"
+#include "state/rescue.hpp"
+
+namespace dualdeploy::state {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class StoreTest : public ::testing::Test {
+ protected:
+  StoreTest() {
+    std::string pattern = fs::temp_directory_path() / "dualdeploy-store-XXXXXX";
+    directory = ::mkdtemp(pattern.data());
+  }
+  ~StoreTest() override { fs::remove_all(directory); }
+
+  std::optional<Error> save(Store& store, const Durable& durable) {
+    std::optional<std::optional<Error>> outcome;
+    store.save("shop", durable, [&](std::optional<Error> error) { outcome = std::move(error); });
+    store.flush();
+    loop.restart();
+    loop.run();
+    return outcome.value_or(Error{ErrorCode::failed, "no answer"});
+  }
+  void put(const std::string& name, const std::string& content) const { std::ofstream(directory / name) << content; }
+
+  boost::asio::io_context loop;
+  fs::path directory;
+};
+
+TEST_F(StoreTest, WhatIsSavedIsLoaded) {
+  const Durable durable{Route::to(Side::container), Hold{Actor{1000, 7, "alice"}, "why \"not\"", 42},
+                        Intent{RecordKind::flip, Route{}, Route{25}, Actor{0, 1, "root"}, "try"}};
+  {
+    Store store(loop.get_executor(), directory, 1 << 20);
+    EXPECT_FALSE(store.load("shop").durable);
+    EXPECT_FALSE(save(store, durable));
+  }
+  Store store(loop.get_executor(), directory, 1 << 20);
+  const auto loaded = store.load("shop");
+  ASSERT_TRUE(loaded.durable) << loaded.trouble;
+  EXPECT_EQ(loaded.durable->route, durable.route);
+  EXPECT_EQ(loaded.durable->hold->reason, durable.hold->reason);
+  EXPECT_EQ(loaded.durable->intent->to, durable.intent->to);
+}
+
+TEST_F(StoreTest, UnusableStateIsSaidAndKept) {
+  for (const std::string content : {"", "{", "[]", "{\"version\":1}", "{\"version\":9,\"route\":\"rpm\"}",
+                                    "{\"version\":1,\"route\":\"moon\"}", "\0\0\0\0", "{\"version\":1,\"route\":\"rpm\",\"intent\":3}"}) {
+    Store store(loop.get_executor(), directory, 1 << 20);
+    put("services/shop.json", content);
+    const auto loaded = store.load("shop");
+    EXPECT_FALSE(loaded.durable) << content;
+    EXPECT_THAT(loaded.trouble, HasSubstr("cannot be used")) << content;
+    EXPECT_TRUE(fs::exists(directory / "services/shop.json.unreadable"));
+  }
+}
+
+TEST_F(StoreTest, FailureIsReported) {
+  Store store(loop.get_executor(), directory, 1 << 20);
+  fs::remove_all(directory / "services");
+  const auto error = save(store, Durable{});
+  ASSERT_TRUE(error);
+  EXPECT_THAT(error->message, HasSubstr("No such file"));
+}
+
+TEST_F(StoreTest, HistoryGoesOnAcrossATornLine) {
+  std::uint64_t last = 0;
+  {
+    Store store(loop.get_executor(), directory, 1 << 20);
+    store.append("shop", Record{.kind = RecordKind::flip, .message = "one"});
+    last = store.append("other", Record{.kind = RecordKind::health, .message = "two"}).id;
+    store.flush();
+  }
+  { std::ofstream(directory / "history.jsonl", std::ios::app) << "{\"id\":99,\"mess"; }
+  Store store(loop.get_executor(), directory, 1 << 20);
+  EXPECT_EQ(store.append("shop", Record{.kind = RecordKind::revert, .message = "three"}).id, last + 1);
+  store.flush();
+  EXPECT_EQ(store.history(std::nullopt, 10, false).size(), 3U);
+  EXPECT_EQ(store.history(std::nullopt, 10, true).size(), 2U);
+  EXPECT_EQ(store.history("other", 10, false).size(), 1U);
+  EXPECT_EQ(store.history(std::nullopt, 1, false).front().at("message").as_string(), "three");
+  const auto content = read_file(directory / "history.jsonl", 1 << 20);
+  EXPECT_THAT(*content, HasSubstr("mess\n{\"id\":3"));
+}
+
+TEST_F(StoreTest, HistoryIsBounded) {
+  Store store(loop.get_executor(), directory, 64 * 1024);
+  for (int i = 0; i < 1'000; ++i) store.append("shop", Record{.kind = RecordKind::flip, .message = std::string(200, 'x')});
+  store.flush();
+  EXPECT_LT(fs::file_size(directory / "history.jsonl") + fs::file_size(directory / "history.1.jsonl"), 70U * 1024);
+}
+
+TEST_F(StoreTest, RescueForgetsRoutesAndKeepsHolds) {
+  {
+    Store store(loop.get_executor(), directory, 1 << 20);
+    EXPECT_FALSE(save(store, Durable{Route::to(Side::container), Hold{Actor{}, "x", 1}, {}}));
+  }
+  const auto done = forget_routes(directory, "on call", Actor{0, 1, "root"});
+  ASSERT_TRUE(done);
+  EXPECT_THAT(*done, HasSubstr("1 saved route"));
+  Store store(loop.get_executor(), directory, 1 << 20);
+  EXPECT_TRUE(store.load("shop").durable->route.all_rpm());
+  EXPECT_TRUE(store.load("shop").durable->hold);
+}
+
+}  // namespace
+}  // namespace dualdeploy::state
