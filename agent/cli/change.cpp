@@ -40,7 +40,7 @@ int post(const Context& context, const std::string& verb, const Options& options
 void add_flip(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("flip", "Send a service's new connections to one of its sides; open ones stay where they are");
   auto options = std::make_shared<Options>();
-  command->add_option("SERVICE", options->service, "The service")->required();
+  command->add_option("SERVICE", options->service, "The service")->required()->check(service_name());
   command->add_option("SIDE", options->side, "container or rpm")->required()->check(CLI::IsMember({"container", "rpm"}));
   command->add_option("--reason", options->reason, "Why, for the history");
   command->add_flag("--force", options->force, "Also to a side that has not passed a check yet (never from a healthy side to a sick one)");
@@ -60,7 +60,7 @@ void add_flip(CLI::App& app, Context& context) {
 void add_simple(CLI::App& app, Context& context, const std::string& verb, const std::string& about, bool reason_required) {
   auto* command = app.add_subcommand(verb, about);
   auto options = std::make_shared<Options>();
-  command->add_option("SERVICE", options->service, "The service")->required();
+  command->add_option("SERVICE", options->service, "The service")->required()->check(service_name());
   auto* reason = command->add_option("--reason", options->reason, "Why, for the history and for whoever finds it");
   if (reason_required) reason->required();
   command->callback([&context, options, verb] {

@@ -1,5 +1,6 @@
 #include "cli/commands.hpp"
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <iostream>
 
@@ -19,12 +20,24 @@ int report(const Context& context, const Error& error) {
   return static_cast<int>(error.code);
 }
 
+CLI::Validator service_name() {
+  return CLI::Validator(
+      [](std::string& text) {
+        const auto plain = [](char c) {
+          return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+        };
+        if (!text.empty() && std::ranges::all_of(text, plain)) return std::string();
+        return "'" + text + "' is no service's name; expected lower-case letters, digits and '-'";
+      },
+      "", "service name");
+}
+
 void print_json(const json::value& value) { std::cout << json::serialize(value) << std::endl; }
 
 void add_status(CLI::App& app, Context& context) {
   auto* command = app.add_subcommand("status", "How the services are: route, health, processes, alarms");
   auto service = std::make_shared<std::string>();
-  command->add_option("SERVICE", *service, "Only this one, in detail");
+  command->add_option("SERVICE", *service, "Only this one, in detail")->check(service_name());
   command->callback([&context, service] {
     context.run = [&context, service] {
       auto answer = context.client().get(service->empty() ? "/v1/status" : "/v1/services/" + *service);

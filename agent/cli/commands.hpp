@@ -29,6 +29,8 @@ void add_check_config(CLI::App& app, Context& context);
 void add_rescue(CLI::App& app, Context& context);
 void add_version(CLI::App& app, Context& context);
 
+/// Refuses what would be another path or query in a request. Whether there is such a service, the agent says.
+CLI::Validator service_name();
 /// Prints the error, as JSON if asked for, and returns its exit status.
 int report(const Context& context, const Error& error);
 /// A line of JSON on standard output.

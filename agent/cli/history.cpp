@@ -26,7 +26,7 @@ void add_history(CLI::App& app, Context& context) {
   constexpr int most = 5'000;
   auto* history = app.add_subcommand("history", "What was changed, by whom, why, and how it went");
   auto options = std::make_shared<Options>();
-  history->add_option("SERVICE", options->service, "Only this one");
+  history->add_option("SERVICE", options->service, "Only this one")->check(service_name());
   history->add_option("-n,--lines", options->count, "The newest N records")->capture_default_str()->check(CLI::Range(1, most));
   history->add_flag("--all", options->all, "Also health, process and configuration events");
   history->callback([&context, options] {
@@ -49,7 +49,7 @@ void add_history(CLI::App& app, Context& context) {
   auto event_options = std::make_shared<Options>();
   event_options->count = 10;
   events->add_flag("-f,--follow", event_options->follow, "Go on until interrupted");
-  events->add_option("--service", event_options->service, "Only this one");
+  events->add_option("--service", event_options->service, "Only this one")->check(service_name());
   events->add_option("-n,--lines", event_options->count, "The newest N events first")->capture_default_str()->check(CLI::Range(0, most));
   events->callback([&context, options = event_options] {
     context.run = [&context, options] {

@@ -41,7 +41,10 @@ int rescue(const Context& context, const std::string& because) {
   // Whatever the agent said: the kernel is asked directly.
   auto removed = traffic::remove_rules();
   tell(removed ? "kernel: " + *removed : "kernel: " + removed.error().message);
-  if (!agent) {
+  // An agent that answered, even with an error, looks after its own state.
+  const bool nobody_there =
+      !agent && (agent.error().code == ErrorCode::unreachable || agent.error().code == ErrorCode::timed_out);
+  if (nobody_there) {
     auto forgotten = state::forget_routes(state_directory(), because, caller());
     tell(forgotten ? "saved state: " + *forgotten : "saved state: WARNING: " + forgotten.error().message);
   }

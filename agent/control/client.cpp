@@ -1,5 +1,7 @@
 #include "control/client.hpp"
 
+#include <sys/un.h>
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core.hpp>
@@ -26,6 +28,11 @@ class Call {
   explicit Call(const std::string& socket) : socket_(socket), stream_(loop_.get_executor()) {}
 
   Expected<void> open(Milliseconds timeout) {
+    // Asio throws for a path longer than the kernel takes.
+    if (socket_.size() >= sizeof(sockaddr_un::sun_path)) {
+      return fail(ErrorCode::unreachable, "the agent cannot be on " + socket_ + ": the path of a socket has at most " +
+                                              std::to_string(sizeof(sockaddr_un::sun_path) - 1) + " bytes");
+    }
     stream_.expires_after(timeout);
     stream_.async_connect(asio::local::stream_protocol::endpoint(socket_), [this](const error_code& error) { error_ = error; });
     if (run()) return {};

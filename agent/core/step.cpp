@@ -491,7 +491,8 @@ class Decision {
     const SidePolicy& rules = policy(which);
     const bool down = known_down(side);
     const bool ill = fails_while_running(which);
-    if (!down && !ill) return;
+    const bool replace = !down && side.workload.outdated && !in_use(which);
+    if (!down && !ill && !replace) return;
     if (now_ < side.not_before) return;
     if (side.attempts >= rules.restart_limit) {
       side.attempts = 0;
@@ -511,11 +512,16 @@ class Decision {
       side.not_before = now_ + rules.restart_delay_max;
     } else {
       note({.kind = RecordKind::restart, .side = which,
-            .message = std::string(ill ? "restarting" : "starting") + " (" + std::to_string(side.attempts) + " of " +
+            .message = std::string(down ? "starting" : "restarting") + " (" + std::to_string(side.attempts) + " of " +
                        std::to_string(rules.restart_limit) + "): " +
                        (ill ? sick_reason(which) : describe_workload(side.workload))});
     }
-    actions_.emplace_back(action::Operate{which, ill});
+    actions_.emplace_back(action::Operate{which, !down});
+  }
+
+  /// New connections go to this side, or will in a moment.
+  [[nodiscard]] bool in_use(Side which) const {
+    return state_.effective.uses(which) || (state_.change && state_.change->to.uses(which));
   }
 
   [[nodiscard]] bool fails_while_running(Side which) const {
@@ -696,7 +702,8 @@ std::optional<Instant> next_wake(const ServiceState& state, Instant now) {
   for (const Side which : both_sides) {
     const SideState& side = state.sides[which];
     if (!side.reported || side.operating) continue;
-    if (known_down(side)) consider(side.not_before);
+    const bool in_use = state.effective.uses(which) || (state.change && state.change->to.uses(which));
+    if (known_down(side) || (side.workload.outdated && !in_use)) consider(side.not_before);
     const SidePolicy& rules = state.policy.sides[which];
     if (side.workload.state == RunState::running && side.verdict == Verdict::sick && side.failed_in_row >= rules.fall) {
       consider(std::max(side.not_before, side.running_since + rules.start_period));

@@ -67,6 +67,7 @@ struct Workload {
   std::string detail;     ///< For people: "exited with status 1", "image shop:1 is not on this machine".
   std::string revision;   ///< What was built, if known: package version or image label. May be empty.
   std::string artifact;   ///< Package name-version or image id. May be empty.
+  bool outdated = false;  ///< Runs with another image or configuration than its next start would give it.
   bool operator==(const Workload&) const = default;
 };
 

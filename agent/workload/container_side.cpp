@@ -100,6 +100,7 @@ struct ContainerSide::Impl : std::enable_shared_from_this<Impl> {
       workload.state = RunState::running;
       workload.pid = container.pid;
       workload.detail = co_await difference(container);
+      workload.outdated = !workload.detail.empty();
       process.follow(static_cast<pid_t>(container.pid));
       co_return workload;
     }
@@ -162,7 +163,7 @@ struct ContainerSide::Impl : std::enable_shared_from_this<Impl> {
     auto image = co_await engine->inspect_image(config.image);
     if (!image || !*image) co_return "";
     if (as_configured(container, (*image)->id)) co_return "";
-    co_return "runs with an older image or configuration, which is replaced at its next start";
+    co_return "runs with an older image or configuration, to be replaced once it has no traffic";
   }
 
   [[nodiscard]] bool as_configured(const EngineClient::Container& container, const std::string& image_id) const {

@@ -146,10 +146,12 @@ TEST(ExitStatus, IsFiveWithASocketPathLongerThanTheKernelTakes) {
   EXPECT_EQ(dualctl("status", "/" + std::string(200, 'x')), 5);
 }
 
-TEST(ExitStatus, IsTwoForANameThatWouldBeAnotherPath) {
-  EXPECT_EQ(dualctl("revert shop/../other"), 2);
-  EXPECT_EQ(dualctl("status 'a b'"), 2);
-  EXPECT_EQ(dualctl("history a&all=1"), 2);
+TEST(Arguments, HaveNoServiceThatWouldBeAnotherPathOrQuery) {
+  EXPECT_THROW(dualctl("revert shop/../other"), CLI::ParseError);
+  EXPECT_THROW(dualctl("flip shop?x container"), CLI::ParseError);
+  EXPECT_THROW(dualctl("status 'a b'"), CLI::ParseError);
+  EXPECT_THROW(dualctl("history a&all=1"), CLI::ParseError);
+  EXPECT_THROW(dualctl("events --service a&follow=1"), CLI::ParseError);
 }
 
 TEST(CheckConfig, IsOneForAFileThatIsNotThere) { EXPECT_EQ(dualctl("check-config /nonexistent/agent.yaml"), 1); }

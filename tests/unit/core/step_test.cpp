@@ -505,6 +505,32 @@ TEST(Step, ReplacedProcessHasToProveItself) {
   EXPECT_EQ(world.kernel, rpm);
 }
 
+TEST(Step, OutdatedContainerIsReplacedOnceItHasNoTraffic) {
+  World world;
+  world.boot().both_healthy();
+  world.flip(Side::container);
+  world.on(event::Reported{Side::container, Workload{.state = RunState::running, .pid = 20, .outdated = true}});
+  world.wait(1h);
+  EXPECT_TRUE(world.operations.empty());
+  world.flip(Side::rpm);
+  world.wait(1s);
+  ASSERT_EQ(world.operations.size(), 1U);
+  EXPECT_TRUE(world.operations.front().restart);
+}
+
+TEST(Step, NewConfigurationOfASideEndsItsRest) {
+  World world;
+  world.boot().down(Side::container, "no");
+  world.on(event::Operated{Side::container, Error{ErrorCode::failed, "no"}});
+  ASSERT_EQ(world.operations.size(), 1U);
+  event::PolicyChanged changed{world.state.policy, {}};
+  world.on(changed);
+  EXPECT_EQ(world.operations.size(), 1U);
+  changed.side_changed[Side::container] = true;
+  world.on(changed);
+  EXPECT_EQ(world.operations.size(), 2U);
+}
+
 TEST(Step, RescueGoesToTheRpm) {
   World world;
   world.boot().both_healthy();
