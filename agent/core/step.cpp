@@ -118,7 +118,9 @@ class Decision {
       side.not_before = std::max(side.not_before, now_ + restart_delay(report.side));
       if (side.verdict != Verdict::sick) judge(report.side, Verdict::sick, why);
     }
-    const bool worth_a_line = before.state != report.workload.state || before.pid != report.workload.pid;
+    // The kernel tells of a death first, its supervisor a little later how it came about.
+    const bool explained = known_down(side) && before.detail != report.workload.detail;
+    const bool worth_a_line = before.state != report.workload.state || before.pid != report.workload.pid || explained;
     if (worth_a_line && !(first && report.workload.state == RunState::unknown)) {
       note({.kind = RecordKind::workload, .side = report.side, .message = describe_workload(report.workload)});
     }

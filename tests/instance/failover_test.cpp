@@ -31,7 +31,9 @@ TEST_F(Failover, ContainerKilled) {
   const std::string milliseconds = shell(std::string(DD_SOURCE_DIR) + "/tests/instance/support/time_to_rpm failover " + pid).output;
   std::printf("kill -9 of the container to the first answer by the RPM: %s", milliseconds.c_str());
   expect_revert("died");
-  EXPECT_THAT(instance.do_inside("dualctl history --all"), HasSubstr("SIGKILL"));
+  instance.until("the engine's explanation", [this] {
+    return instance.inside("dualctl history --all").output.find("exited with status 137 (SIGKILL)") != std::string::npos;
+  });
   instance.until_healthy();  // The agent starts it again...
   EXPECT_EQ(instance.route(), "rpm");  // ...and does not flap back.
 }
