@@ -53,7 +53,8 @@ class Decision {
         break;
       case Kind::none:
         // Our table without this service's chain: a revert reached the kernel and its record did not reach the disk.
-        if (!saved.all_rpm()) {
+        // (Without a saved state the service is new here, and nothing was reverted.)
+        if (boot.durable && !saved.all_rpm()) {
           state_.durable.route = Route{};
           save_later(now_);
           note({.kind = RecordKind::interrupted, .from = saved, .to = Route{},

@@ -140,8 +140,11 @@ asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config)
   std::string hint;
   if (before.state_directory != config.agent.state_directory || before.docker_socket != config.agent.docker_socket ||
       before.probe_mark != config.agent.probe_mark || before.drift_check != config.agent.drift_check ||
-      before.probe_group != config.agent.probe_group || before.backend != config.agent.backend) {
-    hint = "; changes of state_directory, docker, traffic and probes need a restart of the agent (traffic is not touched by it)";
+      before.probe_group != config.agent.probe_group || before.backend != config.agent.backend ||
+      before.change_group != config.agent.change_group || before.view_group != config.agent.view_group ||
+      before.history_bytes != config.agent.history_bytes) {
+    hint = "; changes of state_directory, history, docker, traffic, probes and access need a restart of the agent "
+           "(traffic is not touched by it)";
     config.agent.state_directory = before.state_directory;
     config.agent.docker_socket = before.docker_socket;
     config.agent.probe_mark = before.probe_mark;

@@ -185,6 +185,13 @@ asio::awaitable<Expected<Observed>> Router::observe() {
 asio::awaitable<Expected<void>> Router::establish(Rules rules) {
   const auto impl = impl_;
   const auto held = co_await impl->turn.take();
+  // While this waited for its turn a route may have changed: what was carried out last counts.
+  for (auto& [name, service] : rules.services) {
+    const auto known = impl->rules.services.find(name);
+    if (!impl->established || known == impl->rules.services.end()) continue;
+    service.planned = known->second.planned;
+    service.active = known->second.active;
+  }
   auto written = co_await impl->backend->replace(rules);
   if (!written) co_return written;
   impl->rules = std::move(rules);

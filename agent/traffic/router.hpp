@@ -40,7 +40,8 @@ class Router {
   /// What the kernel holds now. Changes nothing.
   [[nodiscard]] boost::asio::awaitable<Expected<Observed>> observe();
 
-  /// Makes the kernel hold exactly these rules, and begins to keep them so. Also for a reload.
+  /// Makes the kernel hold exactly these rules, and begins to keep them so. Also for a reload: services that are known
+  /// already keep the route that was carried out last.
   [[nodiscard]] boost::asio::awaitable<Expected<void>> establish(Rules rules);
 
   /// Sends the service's new connections along `route`. On an error the kernel holds what it held before, as far as it

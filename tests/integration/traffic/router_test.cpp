@@ -143,6 +143,15 @@ TEST_F(RouterTest, AFlushAndAFlipAtOnceEndInTheRightRules) {
   }
 }
 
+TEST_F(RouterTest, AReloadKeepsTheRouteThatWasCarriedOut) {
+  ASSERT_TRUE(run(router->establish(rules)));
+  ASSERT_TRUE(run(router->set_route("shop", Route{100})));
+  rules.services.erase("api");
+  ASSERT_TRUE(run(router->establish(rules)));  // As it was computed before the flip.
+  EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::active);
+  EXPECT_THAT(nft("list set inet dualdeploy guarded"), ::testing::Not(HasSubstr("8090")));
+}
+
 TEST_F(RouterTest, StandingDownLeavesNothingAndAFlipBringsItBack) {
   ASSERT_TRUE(run(router->establish(rules)));
   ASSERT_TRUE(run(router->set_route("shop", Route{100})));

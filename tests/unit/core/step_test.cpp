@@ -448,6 +448,13 @@ TEST(Step, InitialRouteOfANewMachine) {
   EXPECT_EQ(world.kernel, container);
 }
 
+TEST(Step, NewServiceBesideOthersTakesItsInitialRoute) {
+  World world(Side::container);
+  world.boot({}, KernelRoute{KernelRoute::Kind::none, {}});
+  world.both_healthy();
+  EXPECT_EQ(world.kernel, container);
+}
+
 TEST(Step, StartsWhatIsDownWithBackoffAndALimit) {
   World world;
   world.boot();
