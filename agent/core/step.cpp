@@ -107,6 +107,8 @@ class Decision {
                       (was_up || before.state == RunState::unknown || before.state == RunState::stopping);
 
     if (first && is_up) side.running_since = state_.booted_at;
+    // What was missing is here now: it need not wait for the next look.
+    if (before.state == RunState::missing && report.workload.state != RunState::missing) side.not_before = now_;
     if ((!first && is_up && !was_up && before.pid != report.workload.pid) || replaced) {
       side.running_since = now_;
       side.passed_in_row = 0;

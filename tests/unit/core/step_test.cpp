@@ -473,6 +473,17 @@ TEST(Step, StartsWhatIsDownWithBackoffAndALimit) {
   EXPECT_GT(world.operations.size(), 10U);
 }
 
+TEST(Step, MissingImageIsUsedAsSoonAsItIsThere) {
+  World world;
+  world.boot();
+  world.on(event::Reported{Side::container, Workload{.state = RunState::missing, .detail = "no image"}});
+  world.on(event::Operated{Side::container, Error{ErrorCode::failed, "no image"}});
+  world.wait(10s);
+  const std::size_t tried = world.operations.size();
+  world.on(event::Reported{Side::container, Workload{.state = RunState::stopped, .detail = "there is no container yet"}});
+  EXPECT_EQ(world.operations.size(), tried + 1);
+}
+
 TEST(Step, RestartsWhatRunsAndFails) {
   World world;
   world.boot().both_healthy();
