@@ -1,5 +1,6 @@
 #include "health/checker.hpp"
 
+#include <algorithm>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -22,26 +23,31 @@ struct Checker::Impl {
         timer(executor) {}
 
   static asio::awaitable<void> loop(std::shared_ptr<Impl> self) {
+    Instant beat = host::now();
     while (!self->stopped) {
       const Instant started = host::now();
       self->urgent = false;
       auto failure = co_await probe(self->check, self->default_port, self->identity);
       if (self->stopped) break;
       self->on_result(started, std::move(failure));
-      co_await self->rest(started);
+      beat = co_await self->next_beat(beat);
     }
   }
 
-  /// Until the next beat, or until somebody asks for a probe at once.
-  asio::awaitable<void> rest(Instant started) {
+  /// Waits for the first beat that is still to come, or until somebody asks for a probe at once: that begins a new rhythm.
+  asio::awaitable<Instant> next_beat(Instant beat) {
+    const Instant ended = host::now();
     while (!stopped && !urgent) {
-      const Instant next = started + (fast ? std::min(check.interval, fast_interval) : check.interval);
-      const Milliseconds left = next - host::now();
-      if (left <= Milliseconds{0}) co_return;
+      const Milliseconds wanted = fast ? std::min(check.interval, fast_interval) : check.interval;
+      const Milliseconds interval = std::max(wanted, Milliseconds{1});
+      const Instant due = beat + ((ended - beat) / interval + 1) * interval;
+      const Milliseconds left = due - host::now();
+      if (left <= Milliseconds{0}) co_return due;
       boost::system::error_code woken;
       timer.expires_after(left);
       co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
     }
+    co_return host::now();
   }
 
   config::Check check;

@@ -24,7 +24,9 @@ using asio::ip::tcp;
 using boost::system::error_code;
 
 constexpr std::size_t excerpt_limit = 200;
-constexpr std::size_t body_limit = 64 * 1024;
+constexpr std::size_t body_limit = 64 * 1024;  ///< Of the body, no more than this is looked at.
+constexpr std::size_t chunk_size = 8 * 1024;
+constexpr std::uint32_t header_limit = 16 * 1024;
 
 /// The first bytes, fit for a terminal and a log line.
 std::string excerpt_of(std::string_view text) {
@@ -95,7 +97,7 @@ std::string expected_status(const config::HttpCheck& check) {
 std::string read_reason(const config::Check& check, const error_code& error) {
   if (error == beast::error::timeout) return no_answer(check, "connected, but no complete response");
   if (error == http::error::end_of_stream || error == asio::error::eof || error == http::error::partial_message ||
-      error == asio::error::connection_reset) {
+      error == asio::error::connection_reset || error == asio::error::broken_pipe) {
     return "connection closed before a complete response";
   }
   if (error.category() == http::make_error_code(http::error::bad_version).category()) return "not HTTP: " + error.message();
@@ -115,20 +117,29 @@ asio::awaitable<std::optional<ProbeFailure>> probe_http(const config::Check& che
   co_await http::async_write(stream, request, asio::redirect_error(asio::use_awaitable, error));
   if (error) co_return failed(read_reason(check, error));
 
-  beast::flat_buffer buffer(body_limit + 16 * 1024);
-  http::response_parser<http::string_body> parser;
-  parser.body_limit(body_limit);
-  co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
-  const bool enough = error == http::error::body_limit || error == http::error::buffer_overflow;  // A long body is cut.
-  if (error && !(enough && parser.is_header_done())) co_return failed(read_reason(check, error));
+  beast::flat_buffer buffer(header_limit + chunk_size);
+  http::response_parser<http::buffer_body> parser;
+  parser.header_limit(header_limit);
+  parser.body_limit(boost::none);  // Read only as far as needed, below.
+  co_await http::async_read_header(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+  if (error) co_return failed(read_reason(check, error));
+  std::string body;
+  std::vector<char> chunk(chunk_size);
+  while (!parser.is_done() && body.size() < body_limit) {
+    parser.get().body().data = chunk.data();
+    parser.get().body().size = chunk.size();
+    co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+    body.append(chunk.data(), chunk.size() - parser.get().body().size);
+    if (error && error != http::error::need_buffer) co_return failed(read_reason(check, error), body);
+  }
 
   const auto& response = parser.get();
   if (!status_accepted(how, response.result_int())) {
     co_return failed("HTTP status " + std::to_string(response.result_int()) + ", expected " + expected_status(how),
-                     response.body());
+                     body);
   }
-  if (!how.contains.empty() && response.body().find(how.contains) == std::string::npos) {
-    co_return failed("the body does not contain '" + how.contains + "'", response.body());
+  if (!how.contains.empty() && body.find(how.contains) == std::string::npos) {
+    co_return failed("the body does not contain '" + how.contains + "'", body);
   }
   error_code ignored;
   stream.socket().shutdown(tcp::socket::shutdown_both, ignored);
@@ -141,12 +152,17 @@ asio::awaitable<std::optional<ProbeFailure>> probe_tcp(const config::Check& chec
   co_return co_await connect(stream, check, how.address, port, identity);
 }
 
-std::optional<uid_t> uid_of(const std::string& user) {
+struct Account {
+  uid_t uid;
+  gid_t gid;
+};
+
+std::optional<Account> account_of(const std::string& user) {
   passwd entry{};
   passwd* found = nullptr;
   std::vector<char> buffer(16 * 1024);
   if (::getpwnam_r(user.c_str(), &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) return std::nullopt;
-  return entry.pw_uid;
+  return Account{entry.pw_uid, entry.pw_gid};
 }
 
 asio::awaitable<std::optional<ProbeFailure>> probe_exec(const config::Check& check, const config::ExecCheck& how,
@@ -156,8 +172,10 @@ asio::awaitable<std::optional<ProbeFailure>> probe_exec(const config::Check& che
   command.environment.push_back("DUALDEPLOY_PORT=" + std::to_string(port));
   command.gid = identity.group;
   if (!how.user.empty()) {
-    command.uid = uid_of(how.user);
-    if (!command.uid) co_return failed("there is no user '" + how.user + "'");
+    const auto account = account_of(how.user);
+    if (!account) co_return failed("there is no user '" + how.user + "'");
+    command.uid = account->uid;
+    if (!command.gid) command.gid = account->gid;  // Never root's group.
   }
   host::CommandLimits limits;
   limits.deadline = check.timeout;

@@ -3,22 +3,25 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/experimental/channel.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/read.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/process/v2.hpp>
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
+#include <string_view>
 
 #include "host/spawn.hpp"
 
@@ -57,6 +60,22 @@ class Pipe {
   std::array<int, 2> ends_{-1, -1};
 };
 
+/// Has every descriptor but the standard ones closed at exec. Asio's sockets lack O_CLOEXEC, and the library's own closing
+/// (1.81) leaves those open that are below its pipe: a program could keep a client's connection open.
+void close_ours_at_exec() {
+  constexpr unsigned first = STDERR_FILENO + 1;
+#ifdef SYS_close_range
+  constexpr unsigned at_exec = 1U << 2U;  // CLOSE_RANGE_CLOEXEC, Linux 5.11
+  if (::syscall(SYS_close_range, first, ~0U, at_exec) == 0) return;
+#endif
+  constexpr rlim_t most = 65'536;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = most;
+  for (rlim_t descriptor = first; descriptor < std::min(limit.rlim_cur, most); ++descriptor) {
+    ::fcntl(static_cast<int>(descriptor), F_SETFD, FD_CLOEXEC);
+  }
+}
+
 /// What happens in the child between fork and exec; only async-signal-safe calls.
 struct ChildSetup {
   int in;
@@ -73,6 +92,7 @@ struct ChildSetup {
         ::dup2(err, STDERR_FILENO) < 0) {
       return error_code(errno, boost::system::system_category());
     }
+    close_ours_at_exec();
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -111,9 +131,38 @@ struct Run {
   CommandResult result;
 };
 
+/// write(2), without the signal for a pipe that nobody reads: a program that ends before it has read all must not end us,
+/// whether or not our process ignores SIGPIPE (systemd's services do, `dualctl` does not).
+ssize_t write_quietly(int descriptor, std::string_view data) {
+  sigset_t broken_pipe;
+  sigset_t before;
+  ::sigemptyset(&broken_pipe);
+  ::sigaddset(&broken_pipe, SIGPIPE);
+  ::pthread_sigmask(SIG_BLOCK, &broken_pipe, &before);
+  const ssize_t count = ::write(descriptor, data.data(), data.size());
+  const int reason = errno;
+  const timespec at_once{};
+  if (count < 0 && reason == EPIPE) (void)::sigtimedwait(&broken_pipe, nullptr, &at_once);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  errno = reason;
+  return count;
+}
+
 asio::awaitable<void> feed(std::shared_ptr<Run> run) {
-  error_code failed;  // A program that does not read its input is no error.
-  co_await asio::async_write(run->input, asio::buffer(run->to_write), asio::redirect_error(asio::use_awaitable, failed));
+  error_code failed;
+  run->input.native_non_blocking(true, failed);
+  std::string_view left = run->to_write;
+  while (!left.empty() && !failed) {
+    const ssize_t count = write_quietly(run->input.native_handle(), left);
+    if (count >= 0) {
+      left.remove_prefix(static_cast<std::size_t>(count));
+    } else if (errno == EAGAIN) {
+      co_await run->input.async_wait(asio::posix::descriptor_base::wait_write,
+                                     asio::redirect_error(asio::use_awaitable, failed));
+    } else if (errno != EINTR) {
+      break;  // A program that does not read its input is no error.
+    }
+  }
   error_code ignored;
   run->input.close(ignored);
 }
@@ -181,6 +230,7 @@ void close_later(const std::shared_ptr<Run>& run) {
 }  // namespace
 
 asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLimits limits) {
+  if (command.argv.empty()) co_return fail(ErrorCode::usage, "there is no program to run");
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   Pipe in;
   Pipe out;
@@ -215,7 +265,14 @@ asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLim
   deadline->over = true;
   run->timer.cancel();
   const int status = child.native_exit_code();
-  if (deadline->passed) ::kill(-pid, SIGKILL);  // What it left behind in its group.
+  if (deadline->passed || wait_failed) ::kill(-pid, SIGKILL);  // What it left behind in its group.
+  if (wait_failed) {  // Its end is not known: the handle's destructor ends and reaps it.
+    error_code ignored;
+    run->output.close(ignored);
+    run->error.close(ignored);
+    run->input.close(ignored);
+    co_return fail("cannot wait for " + program + ": " + wait_failed.message());
+  }
   close_later(run);
   co_await wait_for_streams(run);
   run->timer.cancel();

@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <boost/asio/steady_timer.hpp>
 #include <csignal>
 #include <cstring>
 #include <map>
@@ -19,7 +20,12 @@ namespace {
 /// systemd's own DefaultTimeoutStartSec; a job that takes longer is reported, not cancelled.
 constexpr Milliseconds job_deadline{95'000};
 
-/// The properties of org.freedesktop.systemd1(5) that matter here. All exist in systemd 219.
+/// A connection that is back so soon, as when systemd re-executes itself, was not worth a word.
+constexpr Milliseconds patience{2'000};
+constexpr Milliseconds first_retry{500};
+constexpr Milliseconds last_retry{5'000};
+
+/// The properties of org.freedesktop.systemd1(5) that matter here. All but NRestarts (235) exist in systemd 219.
 struct UnitView {
   std::string load_state;
   std::string active_state;
@@ -28,6 +34,7 @@ struct UnitView {
   std::int64_t main_pid = 0;
   std::int64_t exit_code = 0;    ///< si_code of waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0: never ran.
   std::int64_t exit_status = 0;  ///< Exit status or signal.
+  std::int64_t restarts = 0;     ///< By systemd itself, since it was last started.
 };
 
 /// Reads one a{sv} into the view; what is not known is skipped.
@@ -37,7 +44,8 @@ int read_properties(sd_bus_message* message, UnitView& view) {
                                                        {"SubState", &view.sub_state},
                                                        {"Result", &view.result}};
   const std::map<std::string_view, std::int64_t*> numbers{
-      {"MainPID", &view.main_pid}, {"ExecMainCode", &view.exit_code}, {"ExecMainStatus", &view.exit_status}};
+      {"MainPID", &view.main_pid}, {"ExecMainCode", &view.exit_code}, {"ExecMainStatus", &view.exit_status},
+      {"NRestarts", &view.restarts}};
   int result = ::sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "{sv}");
   while (result > 0 && (result = ::sd_bus_message_enter_container(message, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
     const char* key = nullptr;
@@ -49,7 +57,8 @@ int read_properties(sd_bus_message* message, UnitView& view) {
       *text->second = value;
     } else if (const auto number = numbers.find(name); number != numbers.end()) {
       std::int32_t value = 0;
-      if ((result = ::sd_bus_message_read(message, "v", name == "MainPID" ? "u" : "i", &value)) < 0) return result;
+      const char* type = name == "MainPID" || name == "NRestarts" ? "u" : "i";
+      if ((result = ::sd_bus_message_read(message, "v", type, &value)) < 0) return result;
       *number->second = value;
     } else if ((result = ::sd_bus_message_skip(message, "v")) < 0) {
       return result;
@@ -73,6 +82,15 @@ std::string ending_of(const UnitView& view) {
   }
 }
 
+bool is_up(const UnitView& view) {
+  return view.active_state == "active" || view.active_state == "reloading" || view.active_state == "refreshing";
+}
+
+/// Results such as watchdog, timeout or oom-kill; the others only repeat how the process ended.
+bool tells_more(const std::string& result) {
+  return !result.empty() && result != "success" && result != "exit-code" && result != "signal" && result != "core-dump";
+}
+
 std::string detail_of(const UnitView& view, const std::string& unit) {
   if (view.load_state == "not-found") return "there is no unit " + unit;
   if (view.load_state == "masked") return "the unit is masked; systemctl unmask " + unit;
@@ -80,15 +98,21 @@ std::string detail_of(const UnitView& view, const std::string& unit) {
   if (view.result == "start-limit" || view.result == "start-limit-hit") {
     return "systemd gave up restarting it (" + view.result + "); systemctl reset-failed " + unit;
   }
-  if (view.active_state == "active" || view.active_state == "reloading") return "";
+  if (is_up(view)) return "";
   std::string text = ending_of(view);
+  if (tells_more(view.result)) text += (text.empty() ? "" : ", ") + std::string("result ") + view.result;
+  // Result stays what the last run ended with when the restarts have used up the start limit.
+  if (view.active_state == "failed" && view.restarts > 0) {
+    text += (text.empty() ? "" : ", ") + ("systemd gave up after " + std::to_string(view.restarts)) +
+            " restarts; systemctl reset-failed " + unit;
+  }
   if (view.sub_state == "auto-restart") text += (text.empty() ? "" : ", ") + std::string("systemd restarts it");
   return text;
 }
 
 RunState state_of(const UnitView& view) {
   if (view.load_state != "loaded") return RunState::missing;
-  if (view.active_state == "active" || view.active_state == "reloading") return RunState::running;
+  if (is_up(view)) return RunState::running;
   if (view.active_state == "activating") return RunState::starting;
   if (view.active_state == "deactivating") return RunState::stopping;
   if (view.active_state == "failed") return RunState::failed;
@@ -100,7 +124,8 @@ RunState state_of(const UnitView& view) {
 struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> {
   Impl(const asio::any_io_executor& executor_in, std::shared_ptr<Bus> bus_in, config::RpmSide config_in, Report report_in)
       : executor(executor_in), bus(std::move(bus_in)), config(std::move(config_in)), report(std::move(report_in)),
-        process(executor_in, [this](pid_t pid) { main_process_died(pid); }) {}
+        process(executor_in, [this](pid_t pid) { main_process_died(pid); }), patience_timer(executor_in),
+        retry_timer(executor_in) {}
 
   // ---- Seeing ----------------------------------------------------------------------------------------------------
 
@@ -112,10 +137,45 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
     if (path == object_path) look();
   }
   void lost(const std::string& why) override {
+    if (stopped) return;
+    trouble = why;
+    if (!told) return unknown();
+    if (std::exchange(losing, true)) return;
+    patience_timer.expires_after(patience);
+    patience_timer.async_wait([weak = weak_from_this(), of = ++losses](const boost::system::error_code& cancelled) {
+      const auto self = weak.lock();
+      if (!cancelled && self && self->losing && self->losses == of) self->unknown();
+    });
+  }
+
+  void found() {
+    losing = false;
+    patience_timer.cancel();
+    retry_timer.cancel();
+    retry = first_retry;
+  }
+
+  void unknown() {
     Workload workload = last;
     workload.state = RunState::unknown;
-    workload.detail = why;
+    workload.detail = trouble;
     tell(std::move(workload));
+  }
+
+  /// systemd did not answer, though the bus may be there: no signal will say when it does.
+  void look_later() {
+    retry_timer.expires_after(retry);
+    retry = std::min(retry * 2, last_retry);
+    retry_timer.async_wait([weak = weak_from_this()](const boost::system::error_code& cancelled) {
+      if (const auto self = weak.lock(); self && !cancelled) self->look();
+    });
+  }
+
+  void end() {
+    stopped = true;
+    process.stop();
+    patience_timer.cancel();
+    retry_timer.cancel();
   }
 
   void tell(Workload workload) {
@@ -127,7 +187,8 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
 
   void main_process_died(pid_t pid) {
     dead_pid = pid;
-    if (stopped || last.state != RunState::running) return;
+    // An unknown state is one that systemd does not tell; the process was there.
+    if (stopped || (last.state != RunState::running && last.state != RunState::unknown)) return;
     Workload workload = last;
     workload.state = RunState::failed;
     workload.pid = 0;
@@ -152,9 +213,11 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
       auto view = co_await self->read_unit();
       if (self->stopped) break;
       if (view) {
+        self->found();
         self->show(*view);
       } else {
         self->lost(view.error().message);
+        self->look_later();
       }
     } while (self->look_once_more && !self->stopped);
     self->looking = false;
@@ -169,13 +232,13 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
       if (::sd_bus_message_read(loaded->get(), "o", &path) < 0) co_return fail("systemd's answer is not understood");
       object_path = path;
     }
+    bus->watch(object_path);
+    // All interfaces in one answer, so that the state and the process belong together.
+    std::vector<std::string> all_interfaces{""};
+    auto all = co_await bus->call(object_path, "org.freedesktop.DBus.Properties", "GetAll", std::move(all_interfaces));
+    if (!all) co_return std::unexpected(all.error());
     UnitView view;
-    for (const std::string interface : {"org.freedesktop.systemd1.Unit", "org.freedesktop.systemd1.Service"}) {
-      std::vector<std::string> arguments{interface};
-      auto all = co_await bus->call(object_path, "org.freedesktop.DBus.Properties", "GetAll", std::move(arguments));
-      if (!all) co_return std::unexpected(all.error());
-      if (read_properties(all->get(), view) < 0) co_return fail("systemd's answer is not understood");
-    }
+    if (read_properties(all->get(), view) < 0) co_return fail("systemd's answer is not understood");
     co_return view;
   }
 
@@ -186,10 +249,7 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
     workload.state = state_of(view);
     workload.detail = detail_of(view, config.unit);
     const bool alive = workload.state == RunState::running && view.main_pid != 0;
-    if (alive && view.main_pid == dead_pid) {  // The kernel was faster than systemd.
-      look_once_more = false;
-      return;
-    }
+    if (alive && view.main_pid == dead_pid) return;  // The kernel was faster than systemd, whose signal is on its way.
     if (alive) {
       workload.pid = view.main_pid;
       process.follow(static_cast<pid_t>(view.main_pid));
@@ -226,8 +286,20 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
     auto result = co_await bus->job_result(path, job_deadline);
     look();
     if (!result) co_return std::unexpected(std::move(result.error()).within(method + " " + config.unit));
+    if (*result == job_forgotten) co_return co_await job_by_state(method);
     if (*result == "done" || *result == "skipped") co_return Expected<void>{};
     co_return fail(method + " " + config.unit + ": the job ended as '" + *result + "'; systemctl status " + config.unit);
+  }
+
+  /// The job ended unseen: what it was for tells whether it was done.
+  asio::awaitable<Expected<void>> job_by_state(std::string method) {
+    auto view = co_await read_unit();
+    if (!view) co_return std::unexpected(std::move(view.error()).within(method + " " + config.unit));
+    const RunState state = state_of(*view);
+    const bool down = state != RunState::running && state != RunState::starting && state != RunState::stopping;
+    if (method == "StopUnit" ? down : state == RunState::running) co_return Expected<void>{};
+    co_return fail(method + " " + config.unit + ": the job is gone and the unit is " + view->active_state +
+                   "; systemctl status " + config.unit);
   }
 
   asio::any_io_executor executor;
@@ -235,6 +307,12 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
   config::RpmSide config;
   Report report;
   ProcessWatch process;
+  asio::steady_timer patience_timer;
+  asio::steady_timer retry_timer;
+  Milliseconds retry = first_retry;
+  std::string trouble;  ///< Why systemd cannot be asked.
+  bool losing = false;
+  std::uint64_t losses = 0;
   bool stopped = false;
   bool told = false;
   Workload last;
@@ -250,8 +328,7 @@ UnitSide::UnitSide(asio::any_io_executor executor, std::shared_ptr<Bus> bus, con
     : impl_(std::make_shared<Impl>(executor, std::move(bus), std::move(config), std::move(report))) {}
 
 UnitSide::~UnitSide() {
-  impl_->stopped = true;
-  impl_->process.stop();
+  impl_->end();
 }
 
 void UnitSide::watch() {
