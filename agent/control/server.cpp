@@ -1,10 +1,12 @@
 #include "control/server.hpp"
 
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <boost/asio/experimental/channel.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -283,7 +285,13 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
   /// A follower sends nothing more: what can be read is its leaving.
   static asio::awaitable<void> notice_leaving(ConnectionPtr connection, std::shared_ptr<Following> following) {
     error_code error;
-    co_await connection->stream.socket().async_wait(Local::socket::wait_read, asio::redirect_error(asio::use_awaitable, error));
+    for (bool there = true; there && !error;) {
+      co_await connection->stream.socket().async_wait(Local::socket::wait_read, asio::redirect_error(asio::use_awaitable, error));
+      if (error) break;
+      // A wait may end for nothing.
+      char byte = 0;
+      there = ::recv(connection->stream.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    }
     following->queue.close();
   }
 

@@ -1,5 +1,6 @@
 #include "workload/process_watch.hpp"
 
+#include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -13,6 +14,24 @@ namespace asio = boost::asio;
 
 struct ProcessWatch::Impl : std::enable_shared_from_this<Impl> {
   Impl(const asio::any_io_executor& executor, OnDeath callback) : descriptor(executor), on_death(std::move(callback)) {}
+
+  void wait(std::uint64_t of_watch) {
+    descriptor.async_wait(asio::posix::descriptor_base::wait_read,
+                          [self = shared_from_this(), of_watch](const boost::system::error_code& error) {
+                            if (!error) self->woken(of_watch);
+                          });
+  }
+
+  /// A wait may end for nothing: the reactor recycles its records of descriptors. The kernel itself is asked.
+  void woken(std::uint64_t of_watch) {
+    if (of_watch != watch) return;
+    pollfd state{descriptor.native_handle(), POLLIN, 0};
+    if (::poll(&state, 1, 0) == 1 && (state.revents & POLLIN) != 0) {
+      died(of_watch);
+    } else {
+      wait(of_watch);
+    }
+  }
 
   void died(std::uint64_t of_watch) {
     if (of_watch != watch) return;  // Another process is watched by now.
@@ -53,10 +72,7 @@ bool ProcessWatch::follow(pid_t pid) {
     return true;
   }
   impl_->descriptor.assign(fd);
-  impl_->descriptor.async_wait(asio::posix::descriptor_base::wait_read,
-                               [self = impl_, watch](const boost::system::error_code& error) {
-                                 if (!error) self->died(watch);
-                               });
+  impl_->wait(watch);
   return true;
 }
 
