@@ -112,11 +112,33 @@ Response respond(const Service& service, const Request& request, http::status st
   return response;
 }
 
+/// The methods of a path, as for the header Allow, or nothing for an unknown path.
+std::optional<std::string_view> methods_of(std::string_view path) {
+  if (path == "/switch") return "POST";
+  if (path == "/stream") return "GET";
+  for (const std::string_view known : {"/", "/healthz", "/version", "/slow", "/bytes"}) {
+    if (path == known) return "GET, HEAD";
+  }
+  return std::nullopt;
+}
+
+/// What a request is refused with before its path looks at it, or nothing.
+std::optional<Response> refuse(const Service& service, const Request& request) {
+  const auto methods = methods_of(path_of(request));
+  if (!methods) return respond(service, request, http::status::not_found, "no such path\n");
+  const http::verb method = request.method();
+  const bool allowed = *methods == "POST"
+                           ? method == http::verb::post
+                           : method == http::verb::get || (method == http::verb::head && *methods != "GET");
+  if (allowed) return std::nullopt;
+  Response response =
+      respond(service, request, http::status::method_not_allowed, std::string(*methods) + ", please\n");
+  response.set(http::field::allow, *methods);
+  return response;
+}
+
 /// POST /switch?state=well|sick|hang|exit
 Response turn_switch(Service& service, const Request& request) {
-  if (request.method() != http::verb::post) {
-    return respond(service, request, http::status::method_not_allowed, "POST, please\n");
-  }
   const std::string_view state = parameter(request, "state").value_or("");
   if (state == "exit") ::_exit(1);
   if (state != "well" && state != "sick" && state != "hang") {
@@ -146,8 +168,13 @@ Response answer(Service& service, const Request& request) {
                      "n=0 to " + std::to_string(most_bytes) + "\n");
     return respond(service, request, http::status::ok, std::string(*count, 'x'));
   }
-  if (path == "/switch") return turn_switch(service, request);
-  return respond(service, request, http::status::not_found, "no such path\n");
+  return turn_switch(service, request);  // refuse() lets no other path through.
+}
+
+/// Whether what came is no HTTP, rather than the connection at its end.
+bool malformed(const error_code& error) {
+  return error.category() == http::make_error_code(http::error::bad_method).category() &&
+         error != http::error::end_of_stream && error != http::error::partial_message;
 }
 
 asio::awaitable<void> while_hanging(Service& service) {
@@ -175,7 +202,7 @@ asio::awaitable<void> echo_lines(Service& service, ConnectionPtr connection) {
   error_code error;
   const std::string switched =
       "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\nX-Side: " + service.side +
-      "\r\n\r\n";
+      "\r\nX-Revision: " + revision + "\r\n\r\n";
   co_await asio::async_write(connection->socket, asio::buffer(switched), into(error));
   std::string lines(static_cast<const char*>(connection->buffer.data().data()), connection->buffer.size());
   while (!error) {
@@ -211,16 +238,26 @@ asio::awaitable<void> serve(Service& service, ConnectionPtr connection) {
     }
     Request request;
     co_await http::async_read(connection->socket, connection->buffer, request, into(error));
+    if (malformed(error)) {
+      co_await while_hanging(service);
+      Response response = respond(service, request, http::status::bad_request, "no HTTP request\n");
+      response.keep_alive(false);
+      co_await http::async_write(connection->socket, response, into(error));
+      break;
+    }
     if (error) break;
     co_await while_hanging(service);
-    if (path_of(request) == "/stream") {
+    std::optional<Response> refusal = refuse(service, request);
+    if (!refusal && path_of(request) == "/stream") {
       connection->idle = connection->answered = true;
       if (service.stopping) end_idle(*connection);
       co_await echo_lines(service, connection);
       break;
     }
     Response response;
-    if (path_of(request) == "/slow") {
+    if (refusal) {
+      response = std::move(*refusal);
+    } else if (path_of(request) == "/slow") {
       response = co_await answer_slowly(service, request);
     } else {
       response = answer(service, request);
