@@ -225,7 +225,11 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
 
   asio::awaitable<bool> send_events(ConnectionPtr connection, Question question) {
     if (auto error = forbidden(question.peer, access, false)) co_return co_await send(connection, error_reply(403, *error), false);
-    if (question.method != "GET") co_return co_await send(connection, error_reply(405, Error{ErrorCode::usage, "this takes GET"}), false);
+    if (question.method != "GET") {
+      Reply reply = error_reply(405, Error{ErrorCode::usage, "this takes GET"});
+      reply.allow = "GET";
+      co_return co_await send(connection, std::move(reply), false);
+    }
     constexpr std::size_t usual = 10;
     constexpr std::size_t most = 5'000;
     auto last = number_in_query(question.target, "last", usual, most);

@@ -159,7 +159,12 @@ asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config)
   }
   for (const std::string& name : leaving) {
     const auto runner = runners_.at(name);
-    (void)co_await runner->request(RevertCommand{}, Actor{}, "the service left the configuration");
+    // Named, not temporary: GCC 12 destroys braced temporaries of a co_await expression twice.
+    const Command revert = RevertCommand{};
+    Actor agent;
+    std::string reason = "the service left the configuration";
+    const action::Answer reverted = co_await runner->request(revert, std::move(agent), std::move(reason));
+    if (reverted.error) spdlog::warn("{}: {}", name, reverted.error->message);
     if (auto stopped = co_await runner->stop_container(); !stopped) {
       spdlog::warn("{}: the container could not be stopped: {}", name, stopped.error().message);
     }
@@ -330,7 +335,8 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::rescue(std::string reaso
   for (const std::string& name : service_names()) {
     const auto found = runner(name);
     if (!found) continue;
-    const action::Answer answer = co_await found->request(RescueCommand{}, actor, reason);
+    const Command command = RescueCommand{};
+    const action::Answer answer = co_await found->request(command, actor, reason);
     if (answer.error) trouble += name + ": " + answer.error->message + "; ";
   }
   auto removed = co_await router_.stand_down();

@@ -90,5 +90,34 @@ TEST(Flip, EveryAddressAndFamilyAndTheGuard) {
   EXPECT_THAT(instance.do_inside("curl -s -I http://192.0.2.2/"), HasSubstr("SimpleHTTP"));
 }
 
+TEST(Flip, SeveralServicesAndPortsEachOnTheirOwn) {
+  const Instance instance("flipmany");
+  instance.write("/run/systemd/system/second.service",
+                 "[Service]\nExecStart=/usr/bin/dualdeploy-sample --port 81 --port 82 --side rpm\n");
+  instance.write("/etc/dualdeploy/services.d/second.yaml",
+                 "ports: [{front: 81, container: 8181}, {front: 82, container: 8182}]\n"
+                 "rpm: {unit: second.service}\n"
+                 "container: {image: dualdeploy-sample, command: [--port, '8181', --port, '8182', --side, container]}\n");
+  instance.do_inside("systemctl daemon-reload && systemctl reload dualdeployd");  // The agent starts the unit by itself.
+  instance.do_inside("dualctl flip second container --wait");
+  const auto side = [&](const std::string& host) { return instance.answered_by(host); };
+  for (const std::string host : {"192.0.2.1:81", "192.0.2.1:82", "[2001:db8::1]:81", "[2001:db8::1]:82"}) {
+    EXPECT_EQ(side(host), "container") << host;
+  }
+  EXPECT_EQ(side("192.0.2.1:80"), "rpm");
+  instance.flip("container");
+  instance.do_inside("dualctl revert second");
+  EXPECT_EQ(side("192.0.2.1:80"), "container");
+  for (const std::string host : {"192.0.2.1:81", "[2001:db8::1]:82"}) EXPECT_EQ(side(host), "rpm") << host;
+  // A service that leaves the configuration leaves nothing.
+  instance.do_inside("dualctl flip second container && rm /etc/dualdeploy/services.d/second.yaml && systemctl reload dualdeployd");
+  instance.until("the second service is gone", [&] {
+    return instance.inside("nft list table inet dualdeploy").output.find("second") == std::string::npos &&
+           instance.inside("docker ps -q --filter name=dualdeploy-second").output.empty();
+  });
+  EXPECT_EQ(side("192.0.2.1:81"), "rpm");
+  EXPECT_EQ(side("192.0.2.1:80"), "container");
+}
+
 }  // namespace
 }  // namespace dualdeploy::testing
