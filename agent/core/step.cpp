@@ -194,7 +194,9 @@ class Decision {
       refuse(request, RecordKind::flip, held_text(), flip.to);
       return;
     }
-    if (state_.change) {
+    // Putting the saved route back is the agent's own doing and gives way to an operator.
+    const bool restoring = state_.change && state_.change->kind == RecordKind::restore;
+    if (state_.change && !restoring) {
       refuse(request, RecordKind::flip, conflict_text(), flip.to);
       return;
     }
@@ -205,7 +207,7 @@ class Decision {
     Change change = begin(RecordKind::flip, flip.to, request);
     change.force = flip.force;
     if (const std::string problem = problem_with(flip.to, flip.force); !problem.empty()) {
-      if (!flip.wait) {
+      if (!flip.wait || restoring) {
         refuse(request, RecordKind::flip, problem, flip.to);
         return;
       }
@@ -214,6 +216,7 @@ class Decision {
       state_.change = std::move(change);
       return;
     }
+    supersede("superseded by a flip of " + request.actor.user);
     state_.change = std::move(change);
     write_intent();
   }
@@ -420,6 +423,11 @@ class Decision {
   void supersede(const std::string& why) {
     if (!state_.change) return;
     const Error error{ErrorCode::failed, why};
+    // Its transaction may still be on its way: should the change that takes over never reach the kernel, the kernel is
+    // told again where it was.
+    if (state_.change->phase == Phase::applying || state_.change->phase == Phase::undoing) {
+      kernel_failed(state_.effective, Error{ErrorCode::failed, why});
+    }
     note(record_of(*state_.change, Result::failed, why));
     answer_all(*state_.change, error);
     state_.change.reset();

@@ -381,6 +381,27 @@ TEST(Step, BootWithSavedContainerWaitsForItsHealth) {
   EXPECT_EQ(world.records.back().kind, RecordKind::restore);
 }
 
+TEST(Step, OperatorsFlipOvertakesTheRestore) {
+  for (const bool disk_refuses : {false, true}) {
+    World world;
+    world.boot(Durable{container, {}, {}}).up(Side::rpm, 10).up(Side::container, 20).pass(Side::rpm);
+    world.kernel_silent = true;
+    world.pass(Side::container);  // The restore is on its way to the kernel...
+    ASSERT_TRUE(world.state.change);
+    world.kernel_silent = false;
+    world.kernel = container;  // ...and reaches it.
+    world.disk_refuses = disk_refuses;
+    const RequestId id = world.flip(Side::rpm);
+    ASSERT_TRUE(world.answer(id));
+    EXPECT_EQ(world.answer(id)->error.has_value(), disk_refuses);
+    world.on(event::Applied{world.silent_tickets.front(), {}});  // Late and of no account.
+    world.wait(10s);
+    EXPECT_EQ(world.kernel, disk_refuses ? container : rpm);  // A failed flip leaves the saved route to be restored.
+    EXPECT_EQ(world.state.effective, world.kernel);
+    EXPECT_EQ(world.disk.route, disk_refuses ? Route{} : rpm);
+  }
+}
+
 TEST(Step, BootIsSettledWithAReason) {
   World world;
   world.boot(Durable{container, {}, {}});
