@@ -3,10 +3,12 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "host/command.hpp"
 #include "traffic/generation_watch.hpp"
+#include "traffic/nat_keeper.hpp"
 #include "traffic/nft_script.hpp"
 
 namespace dualdeploy::traffic {
@@ -60,6 +62,12 @@ class NftBackend final : public Backend {
 
   void watch(OnForeignChange on_change) override {
     on_change_ = std::move(on_change);
+    if (auto keeper = NatKeeper::open()) {
+      keeper_.emplace(std::move(*keeper));
+    } else {
+      spdlog::info("{}: if somebody flushes all rules, connections to the container that are in flight may be cut off",
+                   keeper.error().message);
+    }
     auto opened = GenerationWatch::open(executor_, [this](const GenerationWatch::Generation& seen) { saw(seen); });
     if (opened) {
       watch_ = std::move(*opened);
@@ -112,6 +120,7 @@ class NftBackend final : public Backend {
   asio::any_io_executor executor_;
   OnForeignChange on_change_;
   std::unique_ptr<GenerationWatch> watch_;
+  std::optional<NatKeeper> keeper_;
   int running_ = 0;
   std::uint32_t last_own_pid_ = 0;
   std::vector<GenerationWatch::Generation> pending_;

@@ -92,6 +92,22 @@ TEST(Agent, RulesFlushedByHandAreBack) {
   EXPECT_THAT(drifts, HasSubstr("our rules were changed; put back"));
 }
 
+TEST(Agent, FlushedUnderLoadNothingIsLost) {
+  const Instance instance("agentflush");
+  instance.flip("container");
+  // Docker's NAT chains go with the flush: that the kernel goes on translating is on the agent alone.
+  Load load(instance, Load::Kind::connection_per_request, 12);
+  for (int i = 0; i < 20; ++i) {
+    const std::string repairs = instance.do_inside("dualctl history -n 1000 | grep -c drift || true");
+    instance.do_inside("nft flush ruleset");
+    instance.until("repaired", [&] { return instance.inside("dualctl history -n 1000 | grep -c drift").output != repairs; });
+  }
+  const Load::Report report = load.finish();
+  EXPECT_EQ(report.errors, "") << report.text;
+  EXPECT_EQ(instance.answered_by(), "container");
+  std::printf("20 flushes, %ld requests, errors: %s\n", report.requests, report.errors.empty() ? "none" : report.errors.c_str());
+}
+
 TEST(Agent, RulesOfOthersAreNotTouched) {
   const Instance instance("agentothers");
   instance.do_inside("nft add table inet mine; nft 'add chain inet mine c { type filter hook input priority 0; }';"

@@ -134,6 +134,18 @@ TEST_F(RouterTest, ForeignTablesAreNoneOfOurBusiness) {
   EXPECT_TRUE(drifts.empty());
 }
 
+TEST_F(RouterTest, AFlushLeavesTheKernelTranslating) {
+  ASSERT_TRUE(run(router->establish(rules)));
+  // Nobody runs the loop: nothing is repaired in between.
+  EXPECT_EQ(nft("flush ruleset"), "");
+  const std::string left = nft("list ruleset");
+  EXPECT_THAT(left, HasSubstr("type nat hook prerouting"));
+  EXPECT_THAT(left, ::testing::Not(HasSubstr("table inet dualdeploy {")));
+  router.reset();  // It goes with the agent.
+  wait(100ms);
+  EXPECT_EQ(nft("list ruleset"), "");
+}
+
 TEST_F(RouterTest, AFlushAndAFlipAtOnceEndInTheRightRules) {
   ASSERT_TRUE(run(router->establish(rules)));
   for (int i = 0; i < 10; ++i) {
