@@ -82,7 +82,9 @@ class Batch {
 
 constexpr std::uint16_t nft(int message) { return static_cast<std::uint16_t>((NFNL_SUBSYS_NFTABLES << 8) | message); }
 
-std::string table_with_an_empty_chain() {
+/// table inet dualdeploy-keep { flags owner; chain keep-nat { type nat hook prerouting priority 0; ct state } }
+/// The rule only reads the state, without a verdict.
+std::string owned_table() {
   Batch batch;
   batch.begin_message(NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
   batch.end_message();
@@ -90,7 +92,7 @@ std::string table_with_an_empty_chain() {
   batch.text(NFTA_TABLE_NAME, table_name);
   batch.number(NFTA_TABLE_FLAGS, owner_flag);
   batch.end_message();
-  batch.begin_message(nft(NFT_MSG_NEWCHAIN), NLM_F_CREATE | NLM_F_ACK, NFPROTO_INET, 0);
+  batch.begin_message(nft(NFT_MSG_NEWCHAIN), NLM_F_CREATE, NFPROTO_INET, 0);
   batch.text(NFTA_CHAIN_TABLE, table_name);
   batch.text(NFTA_CHAIN_NAME, chain_name);
   const std::size_t hook = batch.begin_attribute(NFTA_CHAIN_HOOK | NLA_F_NESTED);
@@ -98,6 +100,19 @@ std::string table_with_an_empty_chain() {
   batch.number(NFTA_HOOK_PRIORITY, 0);
   batch.end_attribute(hook);
   batch.text(NFTA_CHAIN_TYPE, "nat");
+  batch.end_message();
+  batch.begin_message(nft(NFT_MSG_NEWRULE), NLM_F_CREATE | NLM_F_APPEND | NLM_F_ACK, NFPROTO_INET, 0);
+  batch.text(NFTA_RULE_TABLE, table_name);
+  batch.text(NFTA_RULE_CHAIN, chain_name);
+  const std::size_t expressions = batch.begin_attribute(NFTA_RULE_EXPRESSIONS | NLA_F_NESTED);
+  const std::size_t expression = batch.begin_attribute(NFTA_LIST_ELEM | NLA_F_NESTED);
+  batch.text(NFTA_EXPR_NAME, "ct");
+  const std::size_t tracking = batch.begin_attribute(NFTA_EXPR_DATA | NLA_F_NESTED);
+  batch.number(NFTA_CT_KEY, NFT_CT_STATE);
+  batch.number(NFTA_CT_DREG, NFT_REG_1);
+  batch.end_attribute(tracking);
+  batch.end_attribute(expression);
+  batch.end_attribute(expressions);
   batch.end_message();
   batch.begin_message(NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
   batch.end_message();
@@ -126,7 +141,7 @@ Expected<NatKeeper> NatKeeper::open() {
   (void)::setsockopt(keeper.socket_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
-  const std::string batch = table_with_an_empty_chain();
+  const std::string batch = owned_table();
   if (::sendto(keeper.socket_, batch.data(), batch.size(), 0, reinterpret_cast<const sockaddr*>(&kernel), sizeof kernel) < 0) {
     return fail_errno("cannot make an owned table", errno);
   }

@@ -5,6 +5,7 @@
 
 #include "instance/support/instance.hpp"
 #include "instance/support/load.hpp"
+#include "instance/support/talk.hpp"
 
 namespace dualdeploy::testing {
 namespace {
@@ -92,10 +93,28 @@ TEST(Agent, RulesFlushedByHandAreBack) {
   EXPECT_THAT(drifts, HasSubstr("our rules were changed; put back"));
 }
 
+TEST(Agent, FlushedOpenConnectionsLiveOnBeforeAnyRepair) {
+  const Instance instance("agentopen");
+  instance.flip("container");
+  const auto signal_agent = [&](const std::string& name) {
+    instance.do_inside("systemctl kill -s " + name + " --kill-who=main dualdeployd");
+  };
+  for (const std::string address : {"TCP4:192.0.2.1:80", "TCP6:[2001:db8::1]:80"}) {
+    const std::string heard = talk(instance, address, [&] {
+      signal_agent("STOP");
+      instance.do_inside("nft flush ruleset");
+    });
+    EXPECT_THAT(heard, HasSubstr("container: second"));
+    EXPECT_NE(instance.inside("nft list table inet dualdeploy").status, 0);
+    signal_agent("CONT");
+    instance.until("repaired", [&] { return instance.answered_by() == "container"; });
+  }
+}
+
 TEST(Agent, FlushedUnderLoadNothingIsLost) {
   const Instance instance("agentflush");
   instance.flip("container");
-  // Docker's NAT chains go with the flush: that the kernel goes on translating is on the agent alone.
+  // Docker's rules go with the flush: that the kernel goes on tracking and translating is on the agent alone.
   Load load(instance, Load::Kind::connection_per_request, 12);
   for (int i = 0; i < 20; ++i) {
     const std::string repairs = instance.do_inside("dualctl history -n 1000 | grep -c drift || true");

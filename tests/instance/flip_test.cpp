@@ -7,6 +7,7 @@
 
 #include "instance/support/instance.hpp"
 #include "instance/support/load.hpp"
+#include "instance/support/talk.hpp"
 
 namespace dualdeploy::testing {
 namespace {
@@ -31,21 +32,6 @@ void flip_under(Load::Kind kind, const std::string& name) {
 
 TEST(Flip, HundredUnderKeepAliveLoad) { flip_under(Load::Kind::keep_alive, "flipka"); }
 TEST(Flip, HundredUnderConnectionPerRequestLoad) { flip_under(Load::Kind::connection_per_request, "flipcr"); }
-
-/// Asks over a connection that stays open: the lines come back one by one while `between` happens.
-std::string talk(const Instance& instance, const std::string& address, const std::function<void()>& between) {
-  const std::string made = shell("mktemp -d").output;
-  const std::string dir = made.substr(0, made.find('\n'));
-  instance.do_client("mkfifo " + dir + "/in");
-  instance.do_client("( exec 3<>" + dir + "/in; socat -t 30 - " + address + " <" + dir + "/in >" + dir + "/out 2>&1 & )");
-  instance.do_client("printf 'GET /stream HTTP/1.1\\r\\nHost: x\\r\\n\\r\\nfirst\\n' > " + dir + "/in & true");
-  instance.until("the long connection speaks", [&] { return shell("cat " + dir + "/out").output.find(": first") != std::string::npos; });
-  between();
-  instance.do_client("printf 'second\\n' > " + dir + "/in & true");
-  instance.until("the long connection goes on", [&] { return shell("cat " + dir + "/out").output.find(": second") != std::string::npos; });
-  const std::string heard = shell("cat " + dir + "/out; rm -rf " + dir).output;
-  return heard;
-}
 
 TEST(Flip, OldConnectionsLiveOn) {
   for (const std::string address : {"TCP4:192.0.2.1:80", "TCP6:[2001:db8::1]:80"}) {
