@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
       "Who may: root and the group dualdeploy change; the group dualdeploy-view looks.\n"
       "Way out without any of this, as root: nft delete table inet dualdeploy");
   cli::add_status(app, context);
+  cli::add_flip(app, context);
   cli::add_changes(app, context);
   cli::add_history(app, context);
   cli::add_check_config(app, context);

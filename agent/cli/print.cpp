@@ -126,6 +126,10 @@ std::string print_service(const json::object& service, bool detailed, const Styl
     out += coloured("  hold      ", Colour::yellow, style) + "by " + text(*hold, "user") + " since " + text(*hold, "since") +
            ": " + text(*hold, "reason") + "\n";
   }
+  if (const json::object* confirm = member(service, "confirm")) {
+    out += coloured("  confirm   ", Colour::yellow, style) + "within " + age(number(*confirm, "left_ms")) + ", or back to " +
+           text(*confirm, "back_to") + ": dualctl confirm " + text(service, "name") + "\n";
+  }
   print_alarms(service, "  ", style, out);
   if (const json::object* sides = member(service, "sides")) {
     for (const char* side : {"rpm", "container"}) {
@@ -148,6 +152,28 @@ std::string print_status(const json::object& status, const Style& style) {
   for (const json::value& service : *services) {
     if (service.is_object()) out += "\n" + print_service(service.get_object(), false, style);
   }
+  return out;
+}
+
+std::string print_change(const std::string& service, const json::object& result) {
+  std::string out = service + ": " + text(result, "message");
+  if (number(result, "duration_ms") > 0) out += " (" + std::to_string(number(result, "duration_ms")) + " ms)";
+  return out + "\n";
+}
+
+std::string print_dry_run(const json::object& result, const Style& style) {
+  std::string out = text(result, "service") + ": " + text(result, "message") + "\n";
+  if (const json::array* guards = list(result, "guards")) {
+    for (const json::value& value : *guards) {
+      const json::object* guard = value.if_object();
+      if (guard == nullptr) continue;
+      const bool passed = text(*guard, "passed") == "true";
+      out += "  " + coloured(padded(passed ? "passes" : "FAILS", 8), passed ? Colour::green : Colour::red, style) +
+             padded(text(*guard, "guard"), 9) + text(*guard, "text") + "\n";
+    }
+  }
+  const std::string transaction = text(result, "transaction");
+  out += transaction.empty() ? "the kernel holds this already\n" : "the kernel transaction:\n" + transaction;
   return out;
 }
 

@@ -15,6 +15,10 @@ struct Style {
 [[nodiscard]] std::string print_status(const boost::json::object& status, const Style& style);
 [[nodiscard]] std::string print_service(const boost::json::object& service, bool detailed, const Style& style);
 
+/// What a change of SERVICE came to, and what a dry run found.
+[[nodiscard]] std::string print_change(const std::string& service, const boost::json::object& result);
+[[nodiscard]] std::string print_dry_run(const boost::json::object& result, const Style& style);
+
 /// One record of the history as one line.
 [[nodiscard]] std::string print_record(const boost::json::object& record, const Style& style);
 

@@ -60,9 +60,8 @@ TcpCheck read_tcp(Mapping& tcp, std::uint16_t first_port, const std::vector<std:
 
 ExecCheck read_exec(Mapping& exec) {
   ExecCheck check;
-  constexpr std::string_view form = "a list: a program's absolute path, then its arguments";
-  if (const auto command = exec.require("command", form)) {
-    const auto words = command->list(1, 256, form);
+  if (const auto command = exec.require("command", form::command)) {
+    const auto words = command->list(1, 256, form::command);
     for (const Value& word : words.value_or(std::vector<Value>{})) {
       const auto text = word.text(check.command.empty() ? form::absolute_path : form::any_text);
       if (!text) break;

@@ -62,7 +62,8 @@ struct Check {
 
 struct RpmSide {
   std::string unit;     ///< "shop.service"
-  std::string package;  ///< For `revision` and `artifact`; may be empty.
+  std::string package;  ///< For `revision` (its VCS tag) and `artifact`; may be empty.
+  std::vector<std::string> revision;  ///< A command whose first line of output is the revision, instead of the package's.
   Check check;
   bool operator==(const RpmSide&) const = default;
 };
@@ -98,10 +99,19 @@ struct ContainerSide {
   bool operator==(const ContainerSide&) const = default;
 };
 
+/// Programs around a change of the route. Each gets DUALDEPLOY_* in its environment (README).
+struct Hooks {
+  std::vector<std::string> before;  ///< Asked before a flip; a failure refuses it.
+  std::vector<std::string> after;   ///< Told after every change of the route; a failure is recorded.
+  Milliseconds timeout{30'000};
+  bool operator==(const Hooks&) const = default;
+};
+
 struct Service {
   ServicePolicy policy;  ///< Name, thresholds and times: what the decisions need.
   std::vector<Port> ports;
   bool local_traffic = true;  ///< Also redirect connections made on this host.
+  Hooks hooks;
   bool guard = true;          ///< Keep the container's ports dark from outside.
   RpmSide rpm;
   ContainerSide container;

@@ -67,6 +67,12 @@ bool is_image(std::string_view text) {
   return !text.contains("//") && !text.contains("..");
 }
 
+bool is_image_id(std::string_view text) {
+  constexpr std::string_view prefix = "sha256:";
+  return text.starts_with(prefix) && text.size() == prefix.size() + 64 &&
+         text.find_first_not_of("0123456789abcdef", prefix.size()) == std::string_view::npos;
+}
+
 bool is_address(std::string_view text) {
   std::array<unsigned char, sizeof(in6_addr)> bytes{};
   const std::string copy(text);
@@ -197,6 +203,7 @@ const Form service_name{is_service_name,
 const Form unit{is_unit, "a unit's name that ends in .service, such as shop.service"};
 const Form package{is_package, "an RPM package's name, such as shop"};
 const Form image{is_image, "an image's name, such as shop:1.2, or its id, sha256:..."};
+const Form image_id{is_image_id, "an image's id, sha256: and 64 hexadecimal digits"};
 const Form absolute_path{is_absolute_path, "an absolute path without '..'"};
 const Form socket_path{[](std::string_view text) { return is_absolute_path(text) && text.size() <= 107; },
                        "the absolute path of a socket, at most 107 bytes, such as /var/run/docker.sock"};

@@ -21,6 +21,9 @@ extern const Form service_name;
 extern const Form unit;
 extern const Form package;
 extern const Form image;
+extern const Form image_id;  ///< "sha256:" and 64 hexadecimal digits.
+/// Of a whole list, not of its words.
+inline constexpr std::string_view command = "a list: a program's absolute path, then its arguments";
 extern const Form absolute_path;
 extern const Form socket_path;  ///< Fits sun_path of unix(7).
 extern const Form address;      ///< A literal: a check must not depend on a resolver.

@@ -49,6 +49,29 @@ void read_ports(Mapping& root, ReadService& read) {
   }
 }
 
+/// The words of a command: a program, then its arguments.
+void read_command(Mapping& mapping, std::string_view key, std::vector<std::string>& command) {
+  const auto value = mapping.find(key);
+  if (!value) return;
+  const auto words = value->list(1, 256, form::command);
+  for (const Value& word : words.value_or(std::vector<Value>{})) {
+    const auto text = word.text(command.empty() ? form::absolute_path : form::any_text);
+    if (!text) return;
+    command.push_back(*text);
+  }
+}
+
+void read_hooks(Mapping& root, Service& service) {
+  auto hooks = root.section("hooks");
+  if (!hooks) return;
+  read_command(*hooks, "before", service.hooks.before);
+  read_command(*hooks, "after", service.hooks.after);
+  hooks->duration("timeout", service.hooks.timeout, 100ms, 10min);
+  hooks->finish();
+  service.policy.before_hook = !service.hooks.before.empty();
+  service.policy.after_hook = !service.hooks.after.empty();
+}
+
 void read_restart(Mapping& side, SidePolicy& policy) {
   auto restart = side.section("restart");
   if (!restart) return;
@@ -80,6 +103,7 @@ void read_rpm(Mapping& root, Service& service) {
   if (const auto unit = mapping.require("unit", form::unit.expected))
     rpm.unit = unit->text(form::unit).value_or("");
   mapping.text("package", rpm.package, form::package);
+  read_command(mapping, "revision", rpm.revision);
   std::vector<std::uint16_t> foreign_ports;
   for (const Port& port : service.ports) foreign_ports.push_back(port.container);
   rpm.check = read_check(mapping, service.ports.empty() ? 0 : service.ports.front().rpm, foreign_ports);
@@ -151,6 +175,9 @@ void read_container(Mapping& root, Service& service) {
   read_log(mapping, container);
   mapping.texts("labels", container.labels, form::label);
   mapping.flag("init", container.init);
+  mapping.text("image_id", service.policy.image_id, form::image_id);
+  mapping.choice<Standby>("standby", service.policy.standby, {{"warm", Standby::warm}, {"cold", Standby::cold}});
+  mapping.duration("stop_after", service.policy.stop_after, 0s, 24h);
   mapping.duration("stop_timeout", container.stop_timeout, 0s, 10min);
   std::vector<std::uint16_t> foreign_ports;
   for (const Port& port : service.ports) foreign_ports.insert(foreign_ports.end(), {port.front, port.rpm});
@@ -182,6 +209,11 @@ ReadService read_service(const Value& root) {
     traffic->finish();
   }
   mapping.duration("bake", service.policy.bake, 0s, 24h);
+  mapping.flag("parity", service.policy.parity);
+  mapping.flag("proof", service.policy.proof);
+  mapping.choice<RpmUnhealthy>("rpm_unhealthy", service.policy.rpm_unhealthy,
+                               {{"stay", RpmUnhealthy::stay}, {"failover", RpmUnhealthy::failover}});
+  read_hooks(mapping, service);
   read_rpm(mapping, service);
   read_container(mapping, service);
   mapping.finish();

@@ -15,11 +15,13 @@ namespace dualdeploy::control {
 
 struct FlipRequest {
   std::string service;
-  Side to = Side::rpm;
+  Route to;
   std::string reason;
   bool force = false;
   bool wait = false;  ///< For the target to become healthy, up to `timeout`.
   Milliseconds timeout{30'000};
+  std::optional<Milliseconds> confirm_within;
+  bool dry_run = false;
 };
 
 /// A change that was done, for people and for programs (stable JSON fields).
@@ -48,6 +50,9 @@ class Api {
 
   // Changing. Each completes when it is done or refused.
   [[nodiscard]] virtual Outcome flip(FlipRequest request, Actor actor) = 0;
+  /// What flip() would do: the guards' verdicts, the kernel transaction, the connections concerned. Changes nothing.
+  [[nodiscard]] virtual Outcome dry_run(FlipRequest request) = 0;
+  [[nodiscard]] virtual Outcome confirm(std::string service, std::string reason, Actor actor) = 0;
   [[nodiscard]] virtual Outcome revert(std::string service, std::string reason, Actor actor) = 0;
   [[nodiscard]] virtual Outcome hold(std::string service, std::string reason, Actor actor) = 0;
   [[nodiscard]] virtual Outcome release(std::string service, std::string reason, Actor actor) = 0;

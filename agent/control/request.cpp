@@ -93,6 +93,41 @@ Expected<bool> Body::take_flag(std::string_view name) {
   return flag;
 }
 
+Expected<std::int64_t> Body::take_number(std::string_view name, std::int64_t fallback, std::int64_t least,
+                                         std::int64_t most) {
+  known_.emplace_back(name);
+  const json::value* value = members_.if_contains(name);
+  if (value == nullptr) return fallback;
+  boost::system::error_code error;
+  const auto number = value->to_number<std::int64_t>(error);
+  if (error || number < least || number > most) {
+    return fail(ErrorCode::usage, "'" + std::string(name) + "' is not a whole number from " + std::to_string(least) + " to " +
+                                      std::to_string(most));
+  }
+  members_.erase(name);
+  return number;
+}
+
+Expected<std::vector<std::string>> Body::take_texts(std::string_view name, std::size_t most) {
+  known_.emplace_back(name);
+  std::vector<std::string> texts;
+  const json::value* value = members_.if_contains(name);
+  if (value == nullptr) return texts;
+  const json::array* list = value->if_array();
+  const auto is_text = [](const json::value& element) { return element.is_string(); };
+  if (list == nullptr || list->size() > most || !std::ranges::all_of(*list, is_text)) {
+    return fail(ErrorCode::usage, "'" + std::string(name) + "' is not a list of at most " + std::to_string(most) + " texts");
+  }
+  for (const json::value& element : *list) texts.emplace_back(element.get_string());
+  members_.erase(name);
+  return texts;
+}
+
+bool Body::has(std::string_view name) {
+  known_.emplace_back(name);
+  return members_.contains(name);
+}
+
 Expected<void> Body::expect_nothing_else() const {
   if (members_.empty()) return {};
   std::string names;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -28,6 +29,12 @@ class Body {
 
   [[nodiscard]] Expected<std::string> take_text(std::string_view name, std::string fallback);
   [[nodiscard]] Expected<bool> take_flag(std::string_view name);
+  [[nodiscard]] Expected<std::int64_t> take_number(std::string_view name, std::int64_t fallback, std::int64_t least,
+                                                   std::int64_t most);
+  /// A list of texts, empty if absent.
+  [[nodiscard]] Expected<std::vector<std::string>> take_texts(std::string_view name, std::size_t most);
+  /// Whether the member is there. Asking counts as knowing it.
+  [[nodiscard]] bool has(std::string_view name);
   [[nodiscard]] Expected<void> expect_nothing_else() const;
 
  private:

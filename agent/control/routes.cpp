@@ -1,7 +1,11 @@
 #include "control/routes.hpp"
 
+#include <algorithm>
+#include <array>
 #include <boost/json.hpp>
 #include <charconv>
+
+#include "control/flip_request.hpp"
 
 namespace dualdeploy::control {
 
@@ -11,6 +15,8 @@ namespace json = boost::json;
 namespace {
 
 using Outcome = Expected<ChangeResult>;
+
+constexpr std::array<std::string_view, 5> service_verbs{"flip", "confirm", "revert", "hold", "release"};
 
 unsigned http_status(ErrorCode code) {
   switch (code) {
@@ -41,7 +47,7 @@ Reply no_such_service(const Api& api, const std::string& name) {
 Reply no_such_path() {
   return error_reply(404, Error{ErrorCode::usage,
                                 "there is nothing here; see GET /v1/status, /v1/services/NAME, /v1/history, /v1/events, "
-                                "/v1/version; POST /v1/services/NAME/flip, revert, hold, release; POST /v1/rescue"});
+                                "/v1/version; POST /v1/services/NAME/flip, confirm, revert, hold, release; POST /v1/rescue"});
 }
 
 Reply wrong_method(const std::string& allowed) {
@@ -51,29 +57,10 @@ Reply wrong_method(const std::string& allowed) {
 }
 
 asio::awaitable<Reply> flip(Api& api, std::string service, Body body, Actor actor) {
-  FlipRequest request;
-  request.service = std::move(service);
-  auto to = body.take_text("to", "");
-  auto reason = take_reason(body);
-  auto force = body.take_flag("force");
-  auto wait = body.take_flag("wait");
-  auto timeout_text = body.take_text("timeout", "30s");
-  for (const Error* error : {to ? nullptr : &to.error(), reason ? nullptr : &reason.error(), force ? nullptr : &force.error(),
-                             wait ? nullptr : &wait.error(), timeout_text ? nullptr : &timeout_text.error()}) {
-    if (error != nullptr) co_return error_reply(*error);
-  }
-  if (auto rest = body.expect_nothing_else(); !rest) co_return error_reply(rest.error());
-  const auto side = side_named(*to);
-  if (!side) co_return error_reply(Error{ErrorCode::usage, "'to' is '" + to->substr(0, 50) + "'; expected 'container' or 'rpm'"});
-  auto timeout = parse_duration(*timeout_text);
-  if (!timeout) co_return error_reply(Error{ErrorCode::usage, "'timeout': " + timeout.error().message});
-  if (*timeout > std::chrono::hours(1)) co_return error_reply(Error{ErrorCode::usage, "'timeout' is at most 1h"});
-  request.to = *side;
-  request.reason = std::move(*reason);
-  request.force = *force;
-  request.wait = *wait;
-  request.timeout = *timeout;
-  co_return reply_to(co_await api.flip(std::move(request), std::move(actor)));
+  auto request = read_flip(std::move(service), std::move(body));
+  if (!request) co_return error_reply(request.error());
+  if (request->dry_run) co_return reply_to(co_await api.dry_run(std::move(*request)));
+  co_return reply_to(co_await api.flip(std::move(*request), std::move(actor)));
 }
 
 asio::awaitable<Reply> change(Api& api, std::string service, std::string verb, std::string text, Actor actor) {
@@ -84,6 +71,7 @@ asio::awaitable<Reply> change(Api& api, std::string service, std::string verb, s
   if (!reason) co_return error_reply(reason.error());
   if (auto rest = body->expect_nothing_else(); !rest) co_return error_reply(rest.error());
   if (verb == "revert") co_return reply_to(co_await api.revert(std::move(service), std::move(*reason), std::move(actor)));
+  if (verb == "confirm") co_return reply_to(co_await api.confirm(std::move(service), std::move(*reason), std::move(actor)));
   if (verb == "release") co_return reply_to(co_await api.release(std::move(service), std::move(*reason), std::move(actor)));
   if (verb == "rescue") co_return reply_to(co_await api.rescue(std::move(*reason), std::move(actor)));
   if (reason->empty()) {
@@ -160,7 +148,7 @@ asio::awaitable<Reply> answer(Api& api, const Access& access, Question question)
   if (auto error = forbidden(question.peer, access, changes && question.method == "POST")) co_return error_reply(403, *error);
   if (changes) {
     const std::string verb = path.back();
-    const bool known = verb == "flip" || verb == "revert" || verb == "hold" || verb == "release" || !of_service;
+    const bool known = std::ranges::count(service_verbs, verb) > 0 || !of_service;
     if (!known) co_return no_such_path();
     if (question.method != "POST") co_return wrong_method("POST");
     if (of_service && !api.has_service(path[2])) co_return no_such_service(api, path[2]);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "core/types.hpp"
@@ -23,6 +24,17 @@ struct SidePolicy {
   bool operator==(const SidePolicy&) const = default;
 };
 
+/// Whether the container runs while nothing is routed to it.
+enum class Standby : std::uint8_t {
+  warm,  ///< Always, ready for a flip.
+  cold,  ///< A flip starts it; it ends when it has not been used for `stop_after`.
+};
+/// What a sick RPM means while the container is healthy.
+enum class RpmUnhealthy : std::uint8_t {
+  stay,      ///< An alarm, and the operator decides.
+  failover,  ///< New connections go to the container.
+};
+
 /// What the decisions about one service need to know of its configuration.
 struct ServicePolicy {
   std::string name;
@@ -30,6 +42,16 @@ struct ServicePolicy {
   PerSide<SidePolicy> sides;
   /// So long after a flip to the container one failed check is enough to revert.
   Milliseconds bake{30'000};
+  /// A flip to the container is refused unless both sides were built from the same revision.
+  bool parity = true;
+  std::string image_id;  ///< The only image that may be flipped to, "sha256:…"; empty: any.
+  /// Real connections through the front prove a flip before it counts.
+  bool proof = true;
+  bool before_hook = false;  ///< There is a program to ask before a flip.
+  bool after_hook = false;   ///< There is a program to tell after a change.
+  Standby standby = Standby::warm;
+  Milliseconds stop_after{600'000};
+  RpmUnhealthy rpm_unhealthy = RpmUnhealthy::stay;
   /// So long the agent waits at its start for an intended container to become healthy before it reports ready anyway.
   Milliseconds start_patience{15'000};
   bool operator==(const ServicePolicy&) const = default;

@@ -7,6 +7,9 @@ std::string_view name_of(RecordKind kind) {
     case RecordKind::flip: return "flip";
     case RecordKind::revert: return "revert";
     case RecordKind::auto_revert: return "auto-revert";
+    case RecordKind::failover: return "failover";
+    case RecordKind::confirm: return "confirm";
+    case RecordKind::expire: return "expired";
     case RecordKind::restore: return "restore";
     case RecordKind::adopt: return "adopt";
     case RecordKind::interrupted: return "interrupted";
@@ -18,6 +21,7 @@ std::string_view name_of(RecordKind kind) {
     case RecordKind::workload: return "workload";
     case RecordKind::restart: return "restart";
     case RecordKind::state: return "state";
+    case RecordKind::hook: return "hook";
     case RecordKind::config: return "config";
     case RecordKind::alarm: return "alarm";
   }
@@ -43,11 +47,15 @@ std::string_view name_of(Result result) {
   return "failed";
 }
 
+std::string_view name_of(HookPoint point) { return point == HookPoint::before ? "before" : "after"; }
+
 std::string_view name_of(Change::Phase phase) {
   switch (phase) {
     case Change::Phase::waiting: return "waiting";
+    case Change::Phase::asking: return "asking the before-hook";
     case Change::Phase::noting: return "noting";
     case Change::Phase::applying: return "applying";
+    case Change::Phase::proving: return "proving";
     case Change::Phase::committing: return "committing";
     case Change::Phase::undoing: return "undoing";
   }

@@ -18,6 +18,9 @@ enum class RecordKind : std::uint8_t {
   flip,         ///< An operator changed the route.
   revert,       ///< An operator sent everything back to the RPM.
   auto_revert,  ///< The agent did, because the container failed.
+  failover,     ///< The agent sent new connections to the container, because the RPM failed.
+  confirm,      ///< A flip was confirmed.
+  expire,       ///< A flip was not confirmed in time and went back.
   restore,      ///< The saved route was put back after a boot or a lapse.
   adopt,        ///< The route found in the kernel at the agent's start is the saved one.
   interrupted,  ///< A change of an earlier run never finished; how it ended now.
@@ -29,6 +32,7 @@ enum class RecordKind : std::uint8_t {
   workload,  ///< A side started, ended, vanished.
   restart,   ///< The agent started or restarted a side.
   state,     ///< Trouble with the saved state.
+  hook,      ///< A hook failed.
   config,    ///< The configuration was reloaded, or not.
   alarm,     ///< Something an operator has to look at.
 };
@@ -63,11 +67,21 @@ struct Intent {
   bool operator==(const Intent&) const = default;
 };
 
+/// A flip that goes back by itself unless it is confirmed in time.
+struct Confirm {
+  Route back_to;
+  std::string boot_id;  ///< Of the boot whose clock `deadline` is on. In any other boot it is over.
+  Instant deadline;
+  Actor actor;
+  bool operator==(const Confirm&) const = default;
+};
+
 /// What survives a reboot.
 struct Durable {
   Route route;  ///< What was last acknowledged. An agent that starts works towards it.
   std::optional<Hold> hold;
   std::optional<Intent> intent;
+  std::optional<Confirm> confirm{};  ///< Pending: `route` has to be confirmed.
   bool operator==(const Durable&) const = default;
 };
 
@@ -94,12 +108,15 @@ struct FlipCommand {
   bool force = false;
   /// Wait so long for the target to become healthy rather than be refused. Unset: do not wait.
   std::optional<Milliseconds> wait;
+  /// Go back unless confirmed within so long from the moment it takes effect.
+  std::optional<Milliseconds> confirm_within{};
 };
+struct ConfirmCommand {};
 struct RevertCommand {};
 struct HoldCommand {};
 struct ReleaseCommand {};
 struct RescueCommand {};
-using Command = std::variant<FlipCommand, RevertCommand, HoldCommand, ReleaseCommand, RescueCommand>;
+using Command = std::variant<FlipCommand, ConfirmCommand, RevertCommand, HoldCommand, ReleaseCommand, RescueCommand>;
 
 namespace event {
 /// The first event. `durable` is empty when there was none or it could not be read (`trouble` says why).
@@ -107,6 +124,7 @@ struct Booted {
   std::optional<Durable> durable;
   std::string trouble;
   KernelRoute kernel;
+  std::string boot_id{};  ///< Names this boot of the machine (random(4), boot_id).
 };
 struct Probed {
   Side side = Side::rpm;
@@ -137,6 +155,16 @@ struct Saved {
   Ticket ticket = 0;
   std::optional<Error> error;
 };
+/// A before-hook has ended; an error refuses the flip.
+struct HookEnded {
+  Ticket ticket = 0;
+  std::optional<Error> error;
+};
+/// Real connections went through the front, or did not arrive where they should.
+struct Proved {
+  Ticket ticket = 0;
+  std::optional<Error> error;
+};
 struct PolicyChanged {
   ServicePolicy policy;
   /// Whose configuration is another now: its earlier failures say nothing of the new one.
@@ -147,13 +175,18 @@ struct Woken {};
 }  // namespace event
 
 using Event = std::variant<event::Booted, event::Probed, event::Reported, event::Operated, event::Requested,
-                           event::Applied, event::Saved, event::PolicyChanged, event::Woken>;
+                           event::Applied, event::Saved, event::HookEnded, event::Proved, event::PolicyChanged, event::Woken>;
+
+enum class Operation : std::uint8_t { start, restart, stop };
+enum class HookPoint : std::uint8_t { before, after };
+[[nodiscard]] std::string_view name_of(HookPoint point);
 
 namespace action {
-/// Make the kernel follow `route`; answer with Applied.
+/// Make the kernel follow `route`, by itself no longer than until `until`; answer with Applied.
 struct Apply {
   Ticket ticket = 0;
   Route route;
+  std::optional<Instant> until;
   bool operator==(const Apply&) const = default;
 };
 /// Make `durable` survive a power cut; answer with Saved. `record` becomes part of the history if that succeeds.
@@ -163,10 +196,10 @@ struct Save {
   std::optional<Record> record;
   bool operator==(const Save&) const = default;
 };
-/// Start the side, or restart it if it runs; answer with Operated.
+/// Start, restart or stop the side; answer with Operated.
 struct Operate {
   Side side = Side::rpm;
-  bool restart = false;
+  Operation operation = Operation::start;
   bool operator==(const Operate&) const = default;
 };
 struct Answer {
@@ -178,6 +211,23 @@ struct Answer {
   std::optional<Milliseconds> duration;
   bool operator==(const Answer&) const = default;
 };
+/// Run the service's hook; a `before` is answered with HookEnded.
+struct RunHook {
+  Ticket ticket = 0;
+  HookPoint point = HookPoint::before;
+  RecordKind kind = RecordKind::flip;
+  Route from;
+  Route to;
+  Actor actor;
+  std::string reason;
+  bool operator==(const RunHook&) const = default;
+};
+/// Open real connections through the front and see that they reach where `route` sends them; answer with Proved.
+struct Prove {
+  Ticket ticket = 0;
+  Route route;
+  bool operator==(const Prove&) const = default;
+};
 /// A line of history that nothing waits for.
 struct Note {
   Record record;
@@ -185,7 +235,8 @@ struct Note {
 };
 }  // namespace action
 
-using Action = std::variant<action::Apply, action::Save, action::Operate, action::Answer, action::Note>;
+using Action = std::variant<action::Apply, action::Save, action::Operate, action::RunHook, action::Prove, action::Answer,
+                            action::Note>;
 
 struct SideState {
   Workload workload;
@@ -211,8 +262,10 @@ struct SideState {
 struct Change {
   enum class Phase : std::uint8_t {
     waiting,      ///< For the target to become healthy.
+    asking,       ///< The before-hook runs.
     noting,       ///< The intent is being made durable.
     applying,     ///< The kernel transaction runs.
+    proving,      ///< Real connections try the new route.
     committing,   ///< The new route is being made durable.
     undoing,      ///< The kernel goes back, because something failed.
   };
@@ -225,6 +278,8 @@ struct Change {
   std::vector<RequestId> requests;  ///< Waiting for the outcome.
   Durable target;  ///< What becomes durable when it succeeds.
   bool force = false;
+  std::string overruled;  ///< Guards that --force went past.
+  std::optional<Milliseconds> confirm_within;
   Instant begun;
   Instant wait_until;
   std::optional<Milliseconds> took;  ///< From the request to the kernel's yes.
@@ -237,6 +292,7 @@ struct ServiceState {
   ServicePolicy policy;
   bool booted = false;
   Instant booted_at;
+  std::string boot_id;
   PerSide<SideState> sides;
   Durable durable;  ///< As last made durable, or being made so.
   Route effective;  ///< What the kernel was last told, successfully.
@@ -252,6 +308,9 @@ struct ServiceState {
   Instant save_at;
   std::string save_trouble;
   Instant restore_at;  ///< Not before this moment is the saved route tried again.
+  Instant failover_at;          ///< Not before this moment is a failover tried (again).
+  bool failover_latched = false;  ///< The container failed as well: no failover until an operator acts.
+  Instant container_used_at;    ///< When the container last had a share of the route, or was to get one.
   bool both_sick_alarm = false;
   Ticket last_ticket = 0;
 };

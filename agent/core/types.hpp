@@ -6,8 +6,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/error.hpp"
+#include "core/network.hpp"
 #include "core/time.hpp"
 
 /// The words of the product as types. No I/O here, and nothing of Asio, systemd or logging.
@@ -32,18 +34,25 @@ class PerSide {
   std::array<T, 2> values_{};
 };
 
-/// Which side gets new connections: the container's share in percent, 0 (everything to the RPM) to 100 (flipped).
+/// Which side gets new connections.
 struct Route {
-  int container_percent = 0;
+  int container_percent = 0;  ///< The container's share: 0 (everything to the RPM) to 100 (flipped).
+  /// The share is one of clients, by source address, rather than one of connections at random. Raising the share moves
+  /// nobody back to the RPM.
+  bool sticky = false;
+  std::vector<Network> testers;  ///< These always get the container. In order, none inside another.
 
-  [[nodiscard]] static constexpr Route to(Side side) { return Route{side == Side::container ? 100 : 0}; }
-  [[nodiscard]] constexpr bool all_rpm() const { return container_percent == 0; }
-  [[nodiscard]] constexpr bool uses(Side side) const {
-    return side == Side::container ? container_percent > 0 : container_percent < 100;
-  }
+  /// Without what has no meaning: stickiness and testers where everything goes to the container.
+  [[nodiscard]] static Route of(int container_percent, bool sticky = false, std::vector<Network> testers = {});
+  [[nodiscard]] static Route to(Side side) { return of(side == Side::container ? 100 : 0); }
+
+  /// Nothing at all goes to the container.
+  [[nodiscard]] bool all_rpm() const { return container_percent == 0 && testers.empty(); }
+  [[nodiscard]] bool uses(Side side) const { return side == Side::container ? !all_rpm() : container_percent < 100; }
   bool operator==(const Route&) const = default;
 };
-/// "rpm", "container" or "container 25%".
+inline constexpr std::size_t most_testers = 64;
+/// "rpm", "container", "container 25%", "container 25% sticky", "rpm, testers 10.0.0.0/8 2001:db8::/32".
 [[nodiscard]] std::string describe(const Route& route);
 /// The inverse of describe().
 [[nodiscard]] std::optional<Route> route_described(std::string_view text);

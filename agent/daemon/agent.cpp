@@ -5,6 +5,7 @@
 
 #include <boost/json.hpp>
 
+#include "core/guards.hpp"
 #include "daemon/status.hpp"
 #include "daemon/version.hpp"
 #include "host/clock.hpp"
@@ -313,9 +314,44 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::ask(std::string service,
 }
 
 asio::awaitable<Expected<control::ChangeResult>> Agent::flip(control::FlipRequest request, Actor actor) {
-  FlipCommand command{Route::to(request.to), request.force, std::nullopt};
-  if (request.wait) command.wait = request.timeout;
-  return ask(std::move(request.service), command, std::move(request.reason), std::move(actor));
+  const auto found = runner(request.service);
+  if (!found) co_return fail(ErrorCode::usage, "there is no service '" + request.service + "'");
+  if (request.to.uses(Side::container)) co_await found->refresh();
+  FlipCommand command{request.to, request.force, std::nullopt, request.confirm_within};
+  const bool cold = found->service().policy.standby == Standby::cold;  // Its start is part of the flip.
+  if (request.wait || cold) command.wait = request.timeout;
+  co_return co_await ask(std::move(request.service), command, std::move(request.reason), std::move(actor));
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::dry_run(control::FlipRequest request) {
+  const auto found = runner(request.service);
+  if (!found) co_return fail(ErrorCode::usage, "there is no service '" + request.service + "'");
+  if (request.to.uses(Side::container)) co_await found->refresh();
+  const ServiceState& state = found->state();
+  const std::vector<Guard> guards = guards_of_flip(state, request.to);
+  const auto obstacle = first_in_the_way(guards, request.force);
+  json::array verdicts;
+  for (const Guard& guard : guards) {
+    verdicts.push_back(json::object{{"guard", guard.name},
+                                    {"passed", guard.passed},
+                                    {"overruled_by_force", guard.overruled_by_force},
+                                    {"text", guard.text}});
+  }
+  const std::string message = obstacle ? "would be refused: " + obstacle->text
+                                       : "would send new connections to " + describe(request.to) + "; nothing changed";
+  co_return control::ChangeResult{
+      message, json::object{{"service", request.service},
+                            {"message", message},
+                            {"dry_run", true},
+                            {"from", describe(state.effective)},
+                            {"to", describe(request.to)},
+                            {"would_be_done", !obstacle},
+                            {"guards", std::move(verdicts)},
+                            {"transaction", router_.preview(request.service, request.to, request.confirm_within)}}};
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::confirm(std::string service, std::string reason, Actor actor) {
+  return ask(std::move(service), ConfirmCommand{}, std::move(reason), std::move(actor));
 }
 
 asio::awaitable<Expected<control::ChangeResult>> Agent::revert(std::string service, std::string reason, Actor actor) {

@@ -46,6 +46,9 @@ class Agent final : public control::Api {
   [[nodiscard]] std::shared_ptr<void> subscribe(std::function<void(const boost::json::object&)> listener) override;
   [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> flip(control::FlipRequest request,
                                                                              Actor actor) override;
+  [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> dry_run(control::FlipRequest request) override;
+  [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> confirm(std::string service, std::string reason,
+                                                                                Actor actor) override;
   [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> revert(std::string service, std::string reason,
                                                                                Actor actor) override;
   [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> hold(std::string service, std::string reason,

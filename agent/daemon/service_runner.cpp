@@ -3,10 +3,13 @@
 #include <boost/asio/experimental/channel.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "daemon/hooks.hpp"
+#include "host/boot.hpp"
 #include "host/clock.hpp"
 #include "host/logging.hpp"
 #include "host/spawn.hpp"
 #include "host/wall_clock.hpp"
+#include "traffic/proof.hpp"
 #include "workload/container_side.hpp"
 #include "workload/unit_side.hpp"
 
@@ -29,7 +32,7 @@ ServiceRunner::ServiceRunner(std::shared_ptr<const Surroundings> surroundings, c
 ServiceRunner::~ServiceRunner() = default;
 
 void ServiceRunner::boot(const state::Store::Loaded& saved, const KernelRoute& kernel) {
-  happen(event::Booted{saved.durable, saved.trouble, kernel});
+  happen(event::Booted{saved.durable, saved.trouble, kernel, host::boot_id()});
 }
 
 void ServiceRunner::begin() {
@@ -73,6 +76,13 @@ asio::awaitable<action::Answer> ServiceRunner::request(Command command, Actor ac
   co_return co_await pending->channel.async_receive(asio::use_awaitable);
 }
 
+asio::awaitable<void> ServiceRunner::refresh() {
+  for (const Side side : both_sides) {
+    const auto workload = sides_[side];
+    if (workload) co_await workload->refresh();
+  }
+}
+
 asio::awaitable<Expected<void>> ServiceRunner::stop_container() {
   const auto container = sides_[Side::container];
   if (!container) co_return Expected<void>{};
@@ -81,12 +91,14 @@ asio::awaitable<Expected<void>> ServiceRunner::stop_container() {
 
 traffic::ServiceRules ServiceRunner::rules() const {
   const bool active = !state_.effective.all_rpm();
+  const std::optional<Confirm>& confirm = state_.durable.confirm;
   return traffic::ServiceRules{.name = service_.policy.name,
                                .ports = service_.ports,
                                .local_traffic = service_.local_traffic,
                                .guard = service_.guard,
                                .planned = active ? state_.effective : state_.durable.route,
-                               .active = active};
+                               .active = active,
+                               .until = active && confirm ? std::optional(confirm->deadline) : std::nullopt};
 }
 
 /// Events that come while actions are carried out wait for their turn: step() is never entered twice.
@@ -174,7 +186,7 @@ void ServiceRunner::carry_out(const action::Apply& wanted) {
 }
 
 asio::awaitable<void> ServiceRunner::apply(std::shared_ptr<ServiceRunner> self, action::Apply wanted) {
-  auto applied = co_await self->surroundings_->router.set_route(self->service_.policy.name, wanted.route);
+  auto applied = co_await self->surroundings_->router.set_route(self->service_.policy.name, wanted.route, wanted.until);
   self->happen(event::Applied{wanted.ticket, applied ? std::nullopt : std::optional(applied.error())});
 }
 
@@ -194,12 +206,43 @@ void ServiceRunner::carry_out(const action::Operate& wanted) {
 asio::awaitable<void> ServiceRunner::operate(std::shared_ptr<ServiceRunner> self, action::Operate wanted) {
   const auto side = self->sides_[wanted.side];
   Expected<void> done = fail("the service left the configuration");
-  if (side && wanted.restart) {
-    done = co_await side->restart();
-  } else if (side) {
-    done = co_await side->start();
+  if (side) {
+    switch (wanted.operation) {
+      case Operation::start: done = co_await side->start(); break;
+      case Operation::restart: done = co_await side->restart(); break;
+      case Operation::stop: done = co_await side->stop(); break;
+    }
   }
   self->happen(event::Operated{wanted.side, done ? std::nullopt : std::optional(done.error())});
+}
+
+void ServiceRunner::carry_out(const action::RunHook& wanted) {
+  host::spawn(surroundings_->executor, "hook", hook(shared_from_this(), wanted));
+}
+
+asio::awaitable<void> ServiceRunner::hook(std::shared_ptr<ServiceRunner> self, action::RunHook wanted) {
+  std::string service = self->service_.policy.name;
+  config::Hooks hooks = self->service_.hooks;
+  const auto run = co_await run_hook(std::move(service), std::move(hooks), wanted);
+  if (wanted.point == HookPoint::before) {
+    self->happen(event::HookEnded{wanted.ticket, run ? std::nullopt : std::optional(run.error())});
+  } else if (!run) {
+    self->record({.kind = RecordKind::hook, .message = "after-hook: " + run.error().message, .result = Result::failed});
+  }
+}
+
+void ServiceRunner::carry_out(const action::Prove& wanted) {
+  host::spawn(surroundings_->executor, "proof of a flip", prove(shared_from_this(), wanted));
+}
+
+asio::awaitable<void> ServiceRunner::prove(std::shared_ptr<ServiceRunner> self, action::Prove wanted) {
+  traffic::ProofOf what;
+  what.ports = self->service_.ports;
+  what.local_traffic = self->service_.local_traffic;
+  what.route = wanted.route;
+  for (const Side side : both_sides) what.pids[side] = self->state_.sides[side].workload.pid;
+  const auto proved = co_await traffic::prove(std::move(what));
+  self->happen(event::Proved{wanted.ticket, proved ? std::nullopt : std::optional(proved.error())});
 }
 
 void ServiceRunner::carry_out(const action::Answer& answer) {

@@ -49,6 +49,8 @@ class ServiceRunner : public std::enable_shared_from_this<ServiceRunner> {
   /// Stops watching; nothing is carried out any more.
   void end();
 
+  /// Looks again at what is installed, for the decision on a flip.
+  [[nodiscard]] boost::asio::awaitable<void> refresh();
   /// Completes with the decision's answer.
   [[nodiscard]] boost::asio::awaitable<action::Answer> request(Command command, Actor actor, std::string reason);
 
@@ -72,9 +74,13 @@ class ServiceRunner : public std::enable_shared_from_this<ServiceRunner> {
   void carry_out(const action::Apply& apply);
   void carry_out(const action::Save& save);
   void carry_out(const action::Operate& operate);
+  void carry_out(const action::RunHook& hook);
+  void carry_out(const action::Prove& prove);
   void carry_out(const action::Answer& answer);
   void carry_out(const action::Note& note);
   static boost::asio::awaitable<void> apply(std::shared_ptr<ServiceRunner> self, action::Apply apply);
+  static boost::asio::awaitable<void> prove(std::shared_ptr<ServiceRunner> self, action::Prove wanted);
+  static boost::asio::awaitable<void> hook(std::shared_ptr<ServiceRunner> self, action::RunHook hook);
   static boost::asio::awaitable<void> operate(std::shared_ptr<ServiceRunner> self, action::Operate operate);
   void record(const Record& record);
 

@@ -29,6 +29,14 @@ json::value hold_of(const ServiceState& state) {
                       {"since", host::format_utc(hold.since_unix_ms)}};
 }
 
+json::value confirm_of(const ServiceState& state, Instant now) {
+  if (!state.durable.confirm) return nullptr;
+  const Confirm& confirm = *state.durable.confirm;
+  return json::object{{"user", confirm.actor.user},
+                      {"back_to", describe(confirm.back_to)},
+                      {"left_ms", std::max<std::int64_t>((confirm.deadline - now).count(), 0)}};
+}
+
 json::object side_of(const SideState& side, const std::string& name, Instant now) {
   json::object object{{"name", name},
                       {"state", name_of(side.workload.state)},
@@ -72,6 +80,7 @@ json::object status_of(const ServiceRunner& runner, Instant now) {
       {"ports", std::move(ports)},
       {"change", change_of(state, now)},
       {"hold", hold_of(state)},
+      {"confirm", confirm_of(state, now)},
       {"bake_left_ms", baking ? (*state.bake_until - now).count() : 0},
       {"alarms", std::move(alarm_texts)},
       {"sides", json::object{{"rpm", side_of(state.sides[Side::rpm], service.rpm.unit, now)},

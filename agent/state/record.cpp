@@ -81,6 +81,13 @@ json::object to_json(const Durable& durable) {
                                   {"reason", durable.hold->reason},
                                   {"since_unix_ms", durable.hold->since_unix_ms}};
   }
+  if (durable.confirm) {
+    const Confirm& confirm = *durable.confirm;
+    object["confirm"] = json::object{{"back_to", describe(confirm.back_to)},
+                                     {"boot_id", confirm.boot_id},
+                                     {"deadline_boottime_ms", confirm.deadline.time_since_epoch().count()},
+                                     {"actor", to_json(confirm.actor)}};
+  }
   if (durable.intent) {
     const Intent& intent = *durable.intent;
     object["intent"] = json::object{{"kind", name_of(intent.kind)},
@@ -106,6 +113,14 @@ Expected<Durable> durable_from_json(const json::value& value) {
     if (!member->is_object()) return fail("'hold' is not an object");
     const json::object& hold = member->get_object();
     durable.hold = Hold{actor_of(hold), text_member(hold, "reason").value_or(""), number_member(hold, "since_unix_ms", 0)};
+  }
+  if (const json::value* member = object.if_contains("confirm"); member != nullptr) {
+    if (!member->is_object()) return fail("'confirm' is not an object");
+    const json::object& confirm = member->get_object();
+    auto back_to = route_member(confirm, "back_to");
+    if (!back_to) return std::unexpected(std::move(back_to.error()).within("confirm"));
+    durable.confirm = Confirm{*back_to, text_member(confirm, "boot_id").value_or(""),
+                              Instant{Milliseconds{number_member(confirm, "deadline_boottime_ms", 0)}}, actor_of(confirm)};
   }
   if (const json::value* member = object.if_contains("intent"); member != nullptr) {
     if (!member->is_object()) return fail("'intent' is not an object");

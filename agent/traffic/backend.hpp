@@ -29,6 +29,9 @@ class Backend {
   /// `before` says.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> change(const ServiceRules& before,
                                                                      const ServiceRules& after, Milliseconds lease) = 0;
+  /// The transaction that change() would commit, as its tool reads it.
+  [[nodiscard]] virtual std::string preview(const ServiceRules& before, const ServiceRules& after,
+                                            Milliseconds lease) const = 0;
   /// Starts the lease of every active service anew.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> renew(const Rules& rules) = 0;
   /// Takes everything of ours away.

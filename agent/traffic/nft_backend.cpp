@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "host/clock.hpp"
 #include "host/command.hpp"
 #include "traffic/generation_watch.hpp"
 #include "traffic/nat_keeper.hpp"
@@ -32,7 +33,7 @@ class NftBackend final : public Backend {
                          .planned = Route::to(Side::container), .active = true};
     sample.services.emplace(service.name, service);
     std::vector<std::string> argv{"nft", "--check", "-f", "-"};
-    co_return co_await run(std::move(argv), render_table(sample));
+    co_return co_await run(std::move(argv), render_table(sample, host::now()));
   }
 
   asio::awaitable<Expected<Observed>> observe() override {
@@ -49,12 +50,15 @@ class NftBackend final : public Backend {
     co_return parse_listing(result->output);
   }
 
-  asio::awaitable<Expected<void>> replace(const Rules& rules) override { return commit(render_table(rules)); }
+  asio::awaitable<Expected<void>> replace(const Rules& rules) override { return commit(render_table(rules, host::now())); }
   asio::awaitable<Expected<void>> change(const ServiceRules& before, const ServiceRules& after,
                                          Milliseconds lease) override {
-    return commit(render_change(before, after, lease));
+    return commit(render_change(before, after, lease, host::now()));
   }
-  asio::awaitable<Expected<void>> renew(const Rules& rules) override { return commit(render_renewal(rules)); }
+  std::string preview(const ServiceRules& before, const ServiceRules& after, Milliseconds lease) const override {
+    return render_change(before, after, lease, host::now());
+  }
+  asio::awaitable<Expected<void>> renew(const Rules& rules) override { return commit(render_renewal(rules, host::now())); }
   asio::awaitable<Expected<void>> remove() override {
     const std::string table(table_name);
     return commit("add table " + table + "\ndelete table " + table + "\n");

@@ -10,8 +10,11 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::string_view route_comment = "route=";
+constexpr std::string_view tester_comment = "tester=";
+constexpr std::string_view container_chain_prefix = "container-";
 
 std::string service_chain(const std::string& name) { return "service-" + name; }
+std::string container_chain(const std::string& name) { return std::string(container_chain_prefix) + name; }
 std::string home_chain(const std::string& name) { return "home-" + name; }
 
 std::string key(const config::Port& port) {
@@ -22,7 +25,12 @@ bool away_from_front(const ServiceRules& service) {
   return std::ranges::any_of(service.ports, [](const config::Port& port) { return port.rpm != port.front; });
 }
 
-std::string timeout(Milliseconds lease) { return " timeout " + std::to_string(lease.count()) + "ms"; }
+/// How long the redirect lives from `now` unless it is renewed: the lease, but never past the service's deadline.
+/// 0: it is over.
+Milliseconds life(const ServiceRules& service, Milliseconds lease, Instant now) {
+  if (!service.until) return lease;
+  return std::clamp(std::chrono::duration_cast<Milliseconds>(*service.until - now), Milliseconds{0}, lease);
+}
 
 /// The rules of a chain that sends each front port to the port that `backend` picks. The first rule's comment tells a
 /// later agent (and a person) what the chain means.
@@ -38,12 +46,51 @@ std::string dnat_rules(const ServiceRules& service, const std::string& chain, co
   return text;
 }
 
+/// `numgen` draws for each connection; `jhash` is the same for a client as long as the seed is: whoever is below 10 percent
+/// is also below 20.
+std::string share_of_container(const ServiceRules& service, const std::string& add_rule, const std::string& verdict) {
+  const std::string below = " < " + std::to_string(service.planned.container_percent) + " " + verdict;
+  if (!service.planned.sticky) return add_rule + "numgen random mod 100" + below;
+  const std::string seed = " saddr mod 100 seed 0x6475616c";
+  return add_rule + "jhash ip" + seed + below + add_rule + "jhash ip6" + seed + below;
+}
+
+/// The service's chain decides for a connection; the container's chain sends it there.
 std::string fill_service_chain(const ServiceRules& service) {
+  const std::string table(table_name);
   const std::string chain = service_chain(service.name);
-  const std::string at = std::string(table_name) + " " + chain + "\n";
-  return "add chain " + at + "flush chain " + at +
-         dnat_rules(service, chain, [](const config::Port& port) { return port.container; },
-                    std::string(route_comment) + describe(service.planned));
+  const std::string to_container = container_chain(service.name);
+  const std::string add_rule = "add rule " + table + " " + chain + " ";
+  const std::string goto_container = "goto " + to_container + "\n";
+  Route share = service.planned;
+  share.testers.clear();
+
+  std::string text;
+  for (const std::string& name : {to_container, chain}) {
+    text += "add chain " + table + " " + name + "\nflush chain " + table + " " + name + "\n";
+  }
+  text += dnat_rules(service, to_container, [](const config::Port& port) { return port.container; },
+                     std::string(route_comment) + describe(share));
+  for (const Network& network : service.planned.testers) {
+    text += add_rule + (network.is_v6() ? "ip6" : "ip") + " saddr " + network.text() + " goto " + to_container + " comment \"" +
+            std::string(tester_comment) + network.text() + "\"\n";
+  }
+  if (share.container_percent == 100) {
+    text += add_rule + goto_container;
+  } else {
+    if (share.container_percent > 0) text += share_of_container(service, add_rule, goto_container);
+    if (away_from_front(service)) text += add_rule + "goto " + home_chain(service.name) + "\n";
+  }
+  return text;
+}
+
+std::string remove_service_chain(const ServiceRules& service) {
+  std::string text;
+  for (const std::string& chain : {service_chain(service.name), container_chain(service.name)}) {
+    const std::string at = std::string(table_name) + " " + chain + "\n";
+    text += "flush chain " + at + "delete chain " + at;
+  }
+  return text;
 }
 
 template <class Visit>
@@ -65,12 +112,14 @@ std::string remove_elements(const ServiceRules& service) {
   return text;
 }
 
-std::string add_elements(const ServiceRules& service, Milliseconds lease) {
+std::string add_elements(const ServiceRules& service, Milliseconds lease, Instant now) {
   std::string text;
+  const Milliseconds left = life(service, lease, now);
+  if (left <= Milliseconds{0}) return text;
   for_each_map(service, "redirects", [&](const std::string& map) {
     for (const config::Port& port : service.ports) {
-      text += "add element " + std::string(table_name) + " " + map + " { " + key(port) + timeout(lease) + " : goto " +
-              service_chain(service.name) + " }\n";
+      text += "add element " + std::string(table_name) + " " + map + " { " + key(port) + " timeout " + std::to_string(left.count()) +
+              "ms : goto " + service_chain(service.name) + " }\n";
     }
   });
   return text;
@@ -125,7 +174,7 @@ std::string skeleton(const Rules& rules) {
 /// Volatile parts out, order of elements fixed: two listings of the same rules become the same text.
 void normalise(json::value& value) {
   if (json::object* object = value.if_object()) {
-    for (const char* volatile_key : {"handle", "expires", "index"}) object->erase(volatile_key);
+    for (const char* volatile_key : {"handle", "expires", "timeout", "index"}) object->erase(volatile_key);
     for (auto& member : *object) normalise(member.value());
   } else if (json::array* array = value.if_array()) {
     for (json::value& element : *array) normalise(element);
@@ -162,9 +211,22 @@ std::vector<std::string> targets_of(const json::object& map) {
   return chains;
 }
 
+/// What a rule's comment says of a service's route.
+void read_comment(std::string_view chain, std::string_view comment, std::map<std::string, Route>& routes,
+                  std::map<std::string, std::vector<Network>>& testers) {
+  if (chain.starts_with(container_chain_prefix) && comment.starts_with(route_comment)) {
+    const auto route = route_described(comment.substr(route_comment.size()));
+    if (route) routes[std::string(chain.substr(container_chain_prefix.size()))] = *route;
+  } else if (constexpr std::string_view prefix = "service-"; chain.starts_with(prefix) && comment.starts_with(tester_comment)) {
+    if (const auto network = Network::parse(comment.substr(tester_comment.size()))) {
+      testers[std::string(chain.substr(prefix.size()))].push_back(*network);
+    }
+  }
+}
+
 }  // namespace
 
-std::string render_table(const Rules& rules) {
+std::string render_table(const Rules& rules, Instant now) {
   const std::string table(table_name);
   std::string text = "add table " + table + "\ndelete table " + table + "\n" + skeleton(rules);
   for (const auto& [name, service] : rules.services) {
@@ -172,29 +234,29 @@ std::string render_table(const Rules& rules) {
     if (away_from_front(service)) text += add_home(service);
     if (service.planned.all_rpm()) continue;
     text += fill_service_chain(service);
-    if (service.active) text += add_elements(service, rules.lease);
+    if (service.active) text += add_elements(service, rules.lease, now);
   }
   return text;
 }
 
-std::string render_change(const ServiceRules& before, const ServiceRules& after, Milliseconds lease) {
+std::string render_change(const ServiceRules& before, const ServiceRules& after, Milliseconds lease, Instant now) {
   std::string text;
   if (after.planned.all_rpm()) {
     if (before.planned.all_rpm()) return text;
     if (before.active) text += remove_elements(before);
-    const std::string at = std::string(table_name) + " " + service_chain(before.name) + "\n";
-    return text + "flush chain " + at + "delete chain " + at;
+    return text + remove_service_chain(before);
   }
   text += fill_service_chain(after);
   if (before.active || after.active) text += remove_elements(after);
-  if (after.active) text += add_elements(after, lease);
+  if (after.active) text += add_elements(after, lease, now);
   return text;
 }
 
-std::string render_renewal(const Rules& rules) {
+std::string render_renewal(const Rules& rules, Instant now) {
   std::string text;
   for (const auto& [name, service] : rules.services) {
-    if (service.active && !service.planned.all_rpm()) text += remove_elements(service) + add_elements(service, rules.lease);
+    if (!service.active || service.planned.all_rpm()) continue;
+    text += remove_elements(service) + add_elements(service, rules.lease, now);
   }
   return text;
 }
@@ -207,25 +269,22 @@ Expected<Observed> parse_listing(std::string_view listing) {
 
   Observed observed;
   observed.table_present = true;
-  std::map<std::string, KernelRoute> by_chain;
+  std::map<std::string, Route> routes;  // By service.
+  std::map<std::string, std::vector<Network>> testers;
   std::set<std::string> live_chains;
   for (const json::value& entry : entries->get_array()) {
     if (!entry.is_object()) continue;
     if (const json::value* rule = entry.get_object().if_contains("rule"); rule != nullptr && rule->is_object()) {
-      const std::string chain(text_of(rule->get_object(), "chain"));
-      const std::string_view comment = text_of(rule->get_object(), "comment");
-      if (!chain.starts_with("service-") || !comment.starts_with(route_comment)) continue;
-      if (const auto route = route_described(comment.substr(route_comment.size()))) {
-        by_chain[chain] = KernelRoute{KernelRoute::Kind::lapsed, *route};
-      }
+      read_comment(text_of(rule->get_object(), "chain"), text_of(rule->get_object(), "comment"), routes, testers);
     } else if (const json::value* map = entry.get_object().if_contains("map"); map != nullptr && map->is_object()) {
       if (text_of(map->get_object(), "name") != "redirects") continue;
       for (std::string& chain : targets_of(map->get_object())) live_chains.insert(std::move(chain));
     }
   }
-  for (auto& [chain, route] : by_chain) {
-    if (live_chains.contains(chain)) route.kind = KernelRoute::Kind::active;
-    observed.services[chain.substr(std::string_view("service-").size())] = route;
+  for (const auto& [name, share] : routes) {
+    const bool live = live_chains.contains(service_chain(name));
+    observed.services[name] = KernelRoute{live ? KernelRoute::Kind::active : KernelRoute::Kind::lapsed,
+                                          Route::of(share.container_percent, share.sticky, std::move(testers[name]))};
   }
 
   normalise(document);

@@ -6,6 +6,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <algorithm>
 #include <exception>
 
 #include "host/clock.hpp"
@@ -20,6 +21,8 @@ namespace {
 /// After a check that foreign changes caused, so long no other: a storm of them costs a bounded share of a core.
 constexpr Milliseconds check_pause{100};
 constexpr Milliseconds renewal_retry{1'000};
+/// So long before a redirect ends by itself until it is set anew, its absence is nobody's doing.
+constexpr Milliseconds deadline_margin{1'000};
 }  // namespace
 
 struct Router::Impl : std::enable_shared_from_this<Impl> {
@@ -61,7 +64,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
 
   asio::awaitable<void> check() {
     const auto held = co_await turn.take();
-    if (!established || stopped) {
+    if (!established || stopped || at_a_deadline()) {
       noticed_at.reset();
       co_return;
     }
@@ -85,6 +88,13 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
       drift.error = repaired.error();
     }
     on_drift(drift);
+  }
+
+  [[nodiscard]] bool at_a_deadline() const {
+    const Instant soon = host::now() + deadline_margin;
+    return std::ranges::any_of(rules.services, [soon](const auto& entry) {
+      return entry.second.active && entry.second.until && *entry.second.until <= soon;
+    });
   }
 
   /// Remembers how the rules look that were just written, in order to recognise a foreign hand in them later.
@@ -113,6 +123,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
 
   [[nodiscard]] bool as_wanted(const Observed& observed) const {
     if (!observed.table_present) return false;
+    if (at_a_deadline()) return true;
     for (const auto& [name, service] : rules.services) {
       const auto found = observed.services.find(name);
       const bool has_chain = found != observed.services.end();
@@ -191,6 +202,7 @@ asio::awaitable<Expected<void>> Router::establish(Rules rules) {
     if (!impl->established || known == impl->rules.services.end()) continue;
     service.planned = known->second.planned;
     service.active = known->second.active;
+    service.until = known->second.until;
   }
   auto written = co_await impl->backend->replace(rules);
   if (!written) co_return written;
@@ -202,7 +214,7 @@ asio::awaitable<Expected<void>> Router::establish(Rules rules) {
   co_return written;
 }
 
-asio::awaitable<Expected<void>> Router::set_route(std::string service, Route route) {
+asio::awaitable<Expected<void>> Router::set_route(std::string service, Route route, std::optional<Instant> until) {
   const auto impl = impl_;
   auto held = co_await impl->turn.take();
   const auto found = impl->rules.services.find(service);
@@ -210,6 +222,7 @@ asio::awaitable<Expected<void>> Router::set_route(std::string service, Route rou
   const ServiceRules before = found->second;
   ServiceRules& wanted = found->second;
   wanted.planned = route;
+  wanted.until = until;
   wanted.active = !route.all_rpm();
 
   Expected<void> done = fail("not tried");
@@ -227,13 +240,27 @@ asio::awaitable<Expected<void>> Router::set_route(std::string service, Route rou
   co_return done;
 }
 
+std::string Router::preview(const std::string& service, const Route& route, std::optional<Milliseconds> at_most) const {
+  const auto found = impl_->rules.services.find(service);
+  if (found == impl_->rules.services.end()) return "";
+  ServiceRules after = found->second;
+  after.planned = route;
+  after.active = !route.all_rpm();
+  after.until = at_most ? std::optional(host::now() + *at_most) : std::nullopt;
+  return impl_->backend->preview(found->second, after, impl_->rules.lease);
+}
+
 asio::awaitable<Expected<void>> Router::stand_down() {
   const auto impl = impl_;
   const auto held = co_await impl->turn.take();
   auto removed = co_await impl->backend->remove();
   if (removed) {
     impl->established = false;
-    for (auto& [name, service] : impl->rules.services) service.planned = Route{}, service.active = false;
+    for (auto& [name, service] : impl->rules.services) {
+      service.planned = Route{};
+      service.active = false;
+      service.until.reset();
+    }
   }
   co_return removed;
 }

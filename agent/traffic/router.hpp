@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,9 +45,14 @@ class Router {
   /// already keep the route that was carried out last.
   [[nodiscard]] boost::asio::awaitable<Expected<void>> establish(Rules rules);
 
-  /// Sends the service's new connections along `route`. On an error the kernel holds what it held before, as far as it
-  /// says; ask again to be sure.
-  [[nodiscard]] boost::asio::awaitable<Expected<void>> set_route(std::string service, Route route);
+  /// Sends the service's new connections along `route`, at most until `until`: the kernel ends it then by itself. On an
+  /// error the kernel holds what it held before, as far as it says; ask again to be sure.
+  [[nodiscard]] boost::asio::awaitable<Expected<void>> set_route(std::string service, Route route,
+                                                                 std::optional<Instant> until = {});
+
+  /// The transaction that set_route() would commit now.
+  [[nodiscard]] std::string preview(const std::string& service, const Route& route,
+                                    std::optional<Milliseconds> at_most) const;
 
   /// Takes all our rules away and keeps nothing until the next establish() or set_route().
   [[nodiscard]] boost::asio::awaitable<Expected<void>> stand_down();

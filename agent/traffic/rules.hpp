@@ -25,6 +25,8 @@ struct ServiceRules {
   Route planned;
   /// ...but they are reached by packets only while this is set, and only as long as the lease is renewed.
   bool active = false;
+  /// The lease is never renewed past this moment: a route that has to be confirmed by then.
+  std::optional<Instant> until;
 
   [[nodiscard]] Route effective() const { return active ? planned : Route{}; }
   bool operator==(const ServiceRules&) const = default;

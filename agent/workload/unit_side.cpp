@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstring>
 #include <map>
+#include <sstream>
 
 #include "host/command.hpp"
 #include "host/spawn.hpp"
@@ -262,16 +263,41 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
 
   /// What package the unit came from, for people and for parity.
   static asio::awaitable<void> ask_package(std::shared_ptr<Impl> self) {
+    if (!self->config.package.empty()) {
+      std::vector<std::string> query{"rpm", "-q", "--qf", "%{NAME}-%{VERSION}-%{RELEASE}\n%{VCS}\n", self->config.package};
+      const std::vector<std::string> lines = co_await lines_of(std::move(query));
+      if (lines.size() == 2) {
+        self->package = lines[0];
+        self->revision = lines[1] == "(none)" ? "" : lines[1];
+      }
+    }
+    if (!self->config.revision.empty()) {
+      std::vector<std::string> query = self->config.revision;
+      const std::vector<std::string> lines = co_await lines_of(std::move(query));
+      self->revision = lines.empty() ? "" : lines[0];
+    }
+    if (self->stopped || !self->told) co_return;
+    Workload now = self->last;
+    now.revision = self->revision;
+    now.artifact = self->package;
+    self->tell(std::move(now));
+  }
+
+  /// What a command prints; nothing if it fails.
+  static asio::awaitable<std::vector<std::string>> lines_of(std::vector<std::string> argv) {
     host::Command command;
-    command.argv = {"rpm", "-q", "--qf", "%{VCS}\n%{NAME}-%{VERSION}-%{RELEASE}\n", self->config.package};
+    command.argv = std::move(argv);
+    const std::string program = command.argv.front();
     auto result = co_await host::run_command(std::move(command));
-    if (self->stopped || !result || result->exit_status != 0) co_return;
-    const std::size_t end = result->output.find('\n');
-    if (end == std::string::npos) co_return;
-    self->revision = result->output.substr(0, end);
-    if (self->revision == "(none)") self->revision.clear();
-    self->package = result->output.substr(end + 1, result->output.find('\n', end + 1) - end - 1);
-    self->look();
+    std::vector<std::string> lines;
+    if (!result || result->exit_status != 0) {
+      spdlog::warn("{} tells no revision: {}", program,
+                   result ? "exit status " + std::to_string(result->exit_status) : result.error().message);
+      co_return lines;
+    }
+    std::istringstream output(result->output);
+    for (std::string line; std::getline(output, line);) lines.push_back(line);
+    co_return lines;
   }
 
   // ---- Doing -----------------------------------------------------------------------------------------------------
@@ -333,9 +359,10 @@ UnitSide::~UnitSide() {
 
 void UnitSide::watch() {
   impl_->bus->listen(impl_);
-  if (!impl_->config.package.empty()) host::spawn(impl_->executor, "package query", Impl::ask_package(impl_));
+  host::spawn(impl_->executor, "package query", Impl::ask_package(impl_));
 }
 
+asio::awaitable<void> UnitSide::refresh() { return Impl::ask_package(impl_); }
 asio::awaitable<Expected<void>> UnitSide::start() { return impl_->job("StartUnit"); }
 asio::awaitable<Expected<void>> UnitSide::restart() { return impl_->job("RestartUnit"); }
 asio::awaitable<Expected<void>> UnitSide::stop() { return impl_->job("StopUnit"); }

@@ -16,6 +16,7 @@ class UnitSide final : public WorkloadSide {
   ~UnitSide() override;
 
   void watch() override;
+  [[nodiscard]] boost::asio::awaitable<void> refresh() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> start() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> restart() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> stop() override;

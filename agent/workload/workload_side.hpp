@@ -19,6 +19,9 @@ class WorkloadSide {
   /// Begins to watch; the first report follows without a wait for any deadline. Returns at once.
   virtual void watch() = 0;
 
+  /// Asks again what is installed (revision and artifact); a report follows before this completes, if it changed.
+  [[nodiscard]] virtual boost::asio::awaitable<void> refresh() = 0;
+
   /// Brings the side up (start) or down and up (restart), or down. Completes when the supervisor says that it is done,
   /// with an error when it says no or did not answer within its deadline.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> start() = 0;

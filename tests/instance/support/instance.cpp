@@ -45,7 +45,7 @@ Instance::Instance(const std::string& name, Agent agent) : name_(name) {
   push(rpm_directory() + "/dualdeploy-sample-0.1.0-1.x86_64.rpm", "/root/sample.rpm");
   push(rpm_directory() + "/dualdeploy-0.1.0-1.x86_64.rpm", "/root/dualdeploy.rpm");
   do_inside("rpm -i --nodeps /root/sample.rpm && systemctl start sample");
-  do_inside("docker build -q -t dualdeploy-sample --build-arg REVISION=test /usr/share/dualdeploy-sample");
+  do_inside("docker build -q -t dualdeploy-sample /usr/share/dualdeploy-sample");
   if (agent != Agent::absent) do_inside("rpm -i --nodeps /root/dualdeploy.rpm");
   if (agent == Agent::running) {
     do_inside("systemctl start dualdeployd");

@@ -85,6 +85,7 @@ int dualctl(std::string arguments, const std::string& socket = "/nonexistent/soc
   app.require_subcommand(1);
   app.fallthrough();
   add_status(app, context);
+  add_flip(app, context);
   add_changes(app, context);
   add_history(app, context);
   add_check_config(app, context);
@@ -106,7 +107,25 @@ TEST(Arguments, OfFlipBecomeTheRequest) {
   EXPECT_EQ(dualctl("flip shop container --reason why --wait --timeout 5s", agent.path()), 0);
   const std::string asked = agent.asked();
   EXPECT_EQ(first_line(asked), "POST /v1/services/shop/flip HTTP/1.1");
-  EXPECT_EQ(body_of(asked), R"({"to":"container","reason":"why","force":false,"wait":true,"timeout":"5s"})");
+  EXPECT_EQ(body_of(asked), 
+            R"({"to":"container","percent":100,"sticky":false,"reason":"why","force":false,"wait":true,"timeout":"5s","dry_run":false})");
+}
+
+TEST(Arguments, OfACanaryBecomeTheRequest) {
+  OneAnswer agent(http("200 OK", R"({"message":"flipped"})"));
+  EXPECT_EQ(dualctl("flip shop container --percent 5 --sticky --testers 10.0.0.0/8,2001:db8::/32 --confirm-within 5m --force",
+                    agent.path()),
+            0);
+  EXPECT_EQ(body_of(agent.asked()),
+            R"({"to":"container","percent":5,"sticky":true,"reason":"","force":true,"wait":false,"timeout":"30s","dry_run":false,)"
+            R"("confirm_within":"5m","testers":["10.0.0.0/8","2001:db8::/32"]})");
+}
+
+TEST(Arguments, ADryRunThatWouldBeRefusedSaysSoInItsStatus) {
+  OneAnswer refused(http("200 OK", R"({"message":"would be refused: held","would_be_done":false})"));
+  EXPECT_EQ(dualctl("flip shop container --dry-run", refused.path()), 3);
+  OneAnswer possible(http("200 OK", R"({"message":"would send","would_be_done":true})"));
+  EXPECT_EQ(dualctl("flip shop container --dry-run", possible.path()), 0);
 }
 
 TEST(Arguments, OfTheProgramMayStandAfterTheCommand) {

@@ -793,6 +793,36 @@ const std::vector<BadConfig>& bad_configs() {
        nullptr,
        {"services.d/shop.yaml:3:44: container.stop_timeout: expected a duration from 0s to 10m, such as "
         "500ms, got '11m'"}},
+      {"ImageId",
+       "",
+       "ports: [{front: 80, container: 8080}]\n"
+       "rpm: {unit: shop.service}\n"
+       "container: {image: 'shop:1', image_id: 'sha256:12'}\n",
+       nullptr,
+       {"services.d/shop.yaml:3:40: container.image_id: expected an image's id, sha256: and 64 hexadecimal digits, got "
+        "'sha256:12'"}},
+      {"Standby",
+       "",
+       "ports: [{front: 80, container: 8080}]\n"
+       "rpm: {unit: shop.service}\n"
+       "container: {image: 'shop:1', standby: hot}\n",
+       nullptr,
+       {"services.d/shop.yaml:3:39: container.standby: expected warm or cold, got 'hot'"}},
+      {"HookIsNoShellLine",
+       "",
+       "ports: [{front: 80, container: 8080}]\n"
+       "rpm: {unit: shop.service}\n"
+       "container: {image: 'shop:1'}\n"
+       "hooks: {before: 'logger hello', after: [logger, hello], timeout: 1h}\n"
+       "rpm_unhealthy: panic\n"
+       "parity: off\n",
+       nullptr,
+       {"services.d/shop.yaml:4:17: hooks.before: expected a list: a program's absolute path, then its arguments, got "
+        "'logger hello'",
+        "services.d/shop.yaml:4:41: hooks.after[0]: expected an absolute path without '..', got 'logger'",
+        "services.d/shop.yaml:4:66: hooks.timeout: expected a duration from 100ms to 10m, such as 500ms, got '1h'",
+        "services.d/shop.yaml:5:16: rpm_unhealthy: expected stay or failover, got 'panic'",
+        "services.d/shop.yaml:6:9: parity: expected true or false, got 'off'"}},
       {"DuplicateKeyInSection",
        "",
        "ports: [{front: 80, container: 8080}]\n"
@@ -879,6 +909,7 @@ const std::vector<BadConfig>& bad_configs() {
         "services.d/shop.yaml:6:9: rpm.unit: expected a unit's name that ends in .service, such as "
         "shop.service, got 'shop'",
         "services.d/shop.yaml:7:1: unknown key 'extra'; expected one of name, initial, ports, traffic, bake, "
+        "parity, proof, rpm_unhealthy, hooks, "
         "rpm, container",
         "services.d/tail.yaml:1:1: expected a mapping, got a list"}},
   };

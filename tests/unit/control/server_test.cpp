@@ -34,9 +34,11 @@ class FakeApi final : public Api {
   }
   Outcome flip(FlipRequest request, Actor actor) override {
     if (request.reason == "no") co_return fail(ErrorCode::refused, "the container side is sick");
-    co_return ChangeResult{"", json::object{{"to", name_of(request.to)}, {"uid", actor.uid}, {"wait", request.wait},
+    co_return ChangeResult{"", json::object{{"to", describe(request.to)}, {"uid", actor.uid}, {"wait", request.wait},
                                             {"timeout", request.timeout.count()}}};
   }
+  Outcome dry_run(FlipRequest request) override { co_return ChangeResult{"", {{"dry_run", describe(request.to)}}}; }
+  Outcome confirm(std::string, std::string reason, Actor) override { co_return ChangeResult{"", {{"confirm", reason}}}; }
   Outcome revert(std::string, std::string reason, Actor) override { co_return ChangeResult{"", {{"revert", reason}}}; }
   Outcome hold(std::string, std::string reason, Actor) override { co_return ChangeResult{"", {{"hold", reason}}}; }
   Outcome release(std::string, std::string, Actor) override { co_return ChangeResult{"", {{"release", true}}}; }
@@ -138,8 +140,16 @@ TEST_F(ServerTest, MistakesAreNamed) {
       {http("POST /v1/services/shop/flip", R"({"to":1})"), "400", "'to' is not a text"},
       {http("POST /v1/services/shop/flip", R"({"to":"rpm","force":"yes"})"), "400", "'force' is neither true nor false"},
       {http("POST /v1/services/shop/flip", R"({"to":"rpm","timeout":"9"})"), "400", "'timeout'"},
-      {http("POST /v1/services/shop/flip", R"({"to":"rpm","timeout":"9d"})"), "400", "at most 1h"},
-      {http("POST /v1/services/shop/flip", R"({"to":"rpm","reson":"x"})"), "400", "unknown member 'reson'; known here: to, reason"},
+      {http("POST /v1/services/shop/flip", R"({"to":"rpm","timeout":"9d"})"), "400", "expected 0s to 1h"},
+      {http("POST /v1/services/shop/flip", R"({"to":"rpm","reson":"x"})"), "400", "unknown member 'reson'; known here: to, percent, sticky, testers, reason"},
+      {http("POST /v1/services/shop/flip", R"({"to":"container","percent":101})"), "400", "'percent' is not a whole number"},
+      {http("POST /v1/services/shop/flip", R"({"to":"container","percent":1.5})"), "400", "'percent' is not a whole number"},
+      {http("POST /v1/services/shop/flip", R"({"to":"container","sticky":true})"), "400", "from 1 to 99"},
+      {http("POST /v1/services/shop/flip", R"({"to":"container","testers":["10.0.0.0/8"]})"), "400", "has no meaning"},
+      {http("POST /v1/services/shop/flip", R"({"to":"rpm","testers":["10.0.0.1/8"]})"), "400", "the network is 10.0.0.0/8"},
+      {http("POST /v1/services/shop/flip", R"({"to":"rpm","testers":["::/0"]})"), "400", "is everybody"},
+      {http("POST /v1/services/shop/flip", R"({"to":"rpm","testers":"10.0.0.0/8"})"), "400", "not a list"},
+      {http("POST /v1/services/shop/flip", R"({"to":"rpm","confirm_within":"100ms"})"), "400", "expected 1s to 7d"},
       {http("POST /v1/services/shop/hold", "{}"), "400", "needs a 'reason'"},
       {http("POST /v1/services/shop/hold", R"({"reason":"a\nb"})"), "400", "control characters"},
       {http("POST /v1/services/shop/hold", "{\"reason\":\"" + std::string(501, 'x') + "\"}"), "400", "501 bytes"},

@@ -3,117 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "unit/core/world.hpp"
+
 namespace dualdeploy {
 namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
-
-/// A service in a world where the kernel and the disk obey at once, unless told otherwise.
-class World {
- public:
-  explicit World(Side initial = Side::rpm) {
-    state.policy.name = "shop";
-    state.policy.initial = initial;
-  }
-
-  World& boot(std::optional<Durable> durable = {}, KernelRoute held = {}, std::string trouble = "") {
-    on(event::Booted{std::move(durable), std::move(trouble), held});
-    return *this;
-  }
-  World& up(Side side, std::int64_t pid) {
-    on(event::Reported{side, Workload{.state = RunState::running, .pid = pid}});
-    return *this;
-  }
-  World& down(Side side, std::string detail = "exited with status 137 (SIGKILL)") {
-    on(event::Reported{side, Workload{.state = RunState::failed, .detail = std::move(detail)}});
-    return *this;
-  }
-  World& pass(Side side, int times = 1) {
-    for (int i = 0; i < times; ++i) on(event::Probed{side, now, {}});
-    return *this;
-  }
-  World& fail_check(Side side, int times = 1) {
-    for (int i = 0; i < times; ++i) on(event::Probed{side, now, ProbeFailure{"HTTP status 503", "sick"}});
-    return *this;
-  }
-  World& both_healthy() { return up(Side::rpm, 10).up(Side::container, 20).pass(Side::rpm).pass(Side::container); }
-  World& wait(Milliseconds time) {
-    const Instant until = now + time;
-    while (true) {
-      const auto wake = next_wake(state, now);
-      if (!wake || *wake > until) break;
-      now = std::max(now + 1ms, *wake);
-      on(event::Woken{});
-    }
-    now = std::max(now, until);
-    return *this;
-  }
-  RequestId ask(Command command, std::string reason = "") {
-    const RequestId id = ++requests;
-    on(event::Requested{id, Actor{1000, 4711, "alice"}, std::move(reason), command, 0});
-    return id;
-  }
-  RequestId flip(Side side, bool force = false, std::optional<Milliseconds> wait_for = {}) {
-    return ask(FlipCommand{Route::to(side), force, wait_for});
-  }
-  [[nodiscard]] std::optional<action::Answer> answer(RequestId id) const {
-    for (const auto& given : answers) {
-      if (given.request == id) return given;
-    }
-    return std::nullopt;
-  }
-  [[nodiscard]] std::vector<std::string> kinds() const {
-    std::vector<std::string> names;
-    for (const Record& record : records) {
-      if (is_change(record.kind)) names.push_back(std::string(name_of(record.kind)) + " " + std::string(name_of(record.result)));
-    }
-    return names;
-  }
-
-  void on(const Event& event) {
-    for (const Action& action : step(state, event, now)) std::visit([this](const auto& what) { carry_out(what); }, action);
-  }
-
-  ServiceState state;
-  Instant now{1'000'000ms};
-  RequestId requests = 0;
-  Route kernel;
-  Durable disk;
-  std::vector<action::Answer> answers;
-  std::vector<Record> records;
-  std::vector<action::Operate> operations;
-  // Faults.
-  bool kernel_refuses = false;
-  bool disk_refuses = false;
-  bool kernel_silent = false;
-  bool disk_silent = false;
-  std::vector<Ticket> silent_tickets;
-
- private:
-  void carry_out(const action::Apply& apply) {
-    if (kernel_silent) {
-      silent_tickets.push_back(apply.ticket);
-      return;
-    }
-    if (!kernel_refuses) kernel = apply.route;
-    on(event::Applied{apply.ticket, kernel_refuses ? std::optional(Error{ErrorCode::failed, "nft: no"}) : std::nullopt});
-  }
-  void carry_out(const action::Save& save) {
-    if (disk_silent) {
-      silent_tickets.push_back(save.ticket);
-      return;
-    }
-    if (!disk_refuses) {
-      disk = save.durable;
-      if (save.record) records.push_back(*save.record);
-    }
-    on(event::Saved{save.ticket, disk_refuses ? std::optional(Error{ErrorCode::failed, "disk full"}) : std::nullopt});
-  }
-  void carry_out(const action::Operate& operate) { operations.push_back(operate); }
-  void carry_out(const action::Answer& answer) { answers.push_back(answer); }
-  void carry_out(const action::Note& note) { records.push_back(note.record); }
-};
 
 const Route rpm = Route::to(Side::rpm);
 const Route container = Route::to(Side::container);
@@ -510,7 +406,7 @@ TEST(Step, RestartsWhatRunsAndFails) {
   world.boot().both_healthy();
   world.wait(1min).fail_check(Side::container, 3).wait(2s);
   ASSERT_EQ(world.operations.size(), 1U);
-  EXPECT_TRUE(world.operations.front().restart);
+  EXPECT_EQ(world.operations.front().operation, Operation::restart);
   world.fail_check(Side::container, 10).wait(1h);
   EXPECT_EQ(world.operations.size(), 1U);  // The first has not ended: never two at once.
 }
@@ -554,7 +450,7 @@ TEST(Step, OutdatedContainerIsReplacedOnceItHasNoTraffic) {
   world.flip(Side::rpm);
   world.wait(1s);
   ASSERT_EQ(world.operations.size(), 1U);
-  EXPECT_TRUE(world.operations.front().restart);
+  EXPECT_EQ(world.operations.front().operation, Operation::restart);
 }
 
 TEST(Step, NewConfigurationOfASideEndsItsRest) {

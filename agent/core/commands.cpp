@@ -1,0 +1,121 @@
+#include "core/decision.hpp"
+
+namespace dualdeploy {
+
+using Phase = Change::Phase;
+
+void Decision::on(const event::Requested& request) {
+  if (!state_.booted) {
+    refuse(request, RecordKind::alarm, "the agent is still starting; try again in a moment");
+    return;
+  }
+  std::visit([&](const auto& command) { obey(request, command); }, request.command);
+}
+
+void Decision::obey(const event::Requested& request, const FlipCommand& flip) {
+  const std::vector<Guard> guards = guards_of_flip(state_, flip.to);
+  const bool free_to_change = guards[0].passed && guards[1].passed;  // Hold and conflict.
+  const bool already_there = flip.to == state_.effective && flip.to == state_.durable.route;
+  const std::optional<Confirm>& pending = state_.durable.confirm;
+  if (free_to_change && already_there && !(pending && flip.confirm_within)) {
+    answer(request.request,
+           "already at " + describe(flip.to) + "; nothing changed" +
+               (pending ? "; it is still to be confirmed within " + format_duration(pending->deadline - now_) : ""),
+           flip.to, flip.to);
+    return;
+  }
+  const bool restoring = state_.change && state_.change->kind == RecordKind::restore;
+  const std::optional<Guard> obstacle = first_in_the_way(guards, flip.force);
+  const bool wait = obstacle && obstacle->may_pass_later && flip.wait && !restoring;
+  if (obstacle && !wait) {
+    refuse(request, RecordKind::flip, obstacle->text, flip.to);
+    return;
+  }
+  Change change = begin(RecordKind::flip, flip.to, request);
+  change.force = flip.force;
+  change.confirm_within = flip.confirm_within;
+  change.wait_until = now_ + flip.wait.value_or(Milliseconds{0});
+  supersede("superseded by a flip of " + request.actor.user);
+  state_.change = std::move(change);
+  state_.failover_latched = false;
+  if (!wait) start_flip();
+}
+
+void Decision::obey(const event::Requested& request, const ConfirmCommand&) {
+  if (state_.change && state_.change->kind != RecordKind::restore) {
+    refuse(request, RecordKind::confirm, "another change is in progress: " + describe_change(*state_.change));
+    return;
+  }
+  if (!state_.durable.confirm || now_ >= state_.durable.confirm->deadline) {
+    refuse(request, RecordKind::confirm, "nothing waits for a confirmation; the route is " + describe(state_.durable.route));
+    return;
+  }
+  Change change = begin(RecordKind::confirm, state_.durable.route, request);
+  supersede("superseded by a confirmation of " + request.actor.user);
+  state_.change = std::move(change);
+  state_.change->target.confirm.reset();
+  commit();
+}
+
+void Decision::obey(const event::Requested& request, const RevertCommand&) { operator_revert(request, RecordKind::revert); }
+void Decision::obey(const event::Requested& request, const RescueCommand&) { operator_revert(request, RecordKind::rescue); }
+
+void Decision::operator_revert(const event::Requested& request, RecordKind kind) {
+  state_.failover_latched = false;
+  if (state_.change && state_.change->to.all_rpm() && state_.change->phase == Phase::applying) {
+    state_.change->requests.push_back(request.request);  // The same thing is being done already.
+    return;
+  }
+  const bool nothing_to_do = !state_.change && !state_.repair_to && state_.effective.all_rpm() &&
+                             state_.durable.route.all_rpm() && !state_.durable.confirm;
+  if (nothing_to_do) {
+    answer(request.request, "already at the RPM; nothing changed", Route{}, Route{});
+    return;
+  }
+  supersede("superseded by a revert of " + request.actor.user);
+  state_.change = begin(kind, Route{}, request);
+  apply_change();
+}
+
+void Decision::obey(const event::Requested& request, const HoldCommand&) {
+  if (state_.change) {
+    refuse(request, RecordKind::hold, "another change is in progress: " + describe_change(*state_.change));
+    return;
+  }
+  if (const Guard held = guards_of_flip(state_, state_.durable.route).front(); !held.passed) {
+    refuse(request, RecordKind::hold, held.text);
+    return;
+  }
+  state_.change = begin(RecordKind::hold, state_.durable.route, request);
+  state_.change->target.hold = Hold{request.actor, request.reason, request.wall_unix_ms};
+  commit();
+}
+
+void Decision::obey(const event::Requested& request, const ReleaseCommand&) {
+  if (state_.change) {
+    refuse(request, RecordKind::release, "another change is in progress: " + describe_change(*state_.change));
+    return;
+  }
+  if (!state_.durable.hold) {
+    answer(request.request, "there is no hold; nothing changed", std::nullopt, std::nullopt);
+    return;
+  }
+  state_.change = begin(RecordKind::release, state_.durable.route, request);
+  state_.change->target.hold.reset();
+  commit();
+}
+
+void Decision::refuse(const event::Requested& request, RecordKind kind, const std::string& why, std::optional<Route> to) {
+  if (state_.booted) {
+    note({.kind = kind, .actor = request.actor, .from = state_.effective, .to = std::move(to), .reason = request.reason,
+          .message = why, .result = Result::refused});
+  }
+  actions_.emplace_back(action::Answer{request.request, Error{ErrorCode::refused, why}, "", {}, {}, {}});
+}
+
+void Decision::answer(RequestId request, std::string message, std::optional<Route> from, std::optional<Route> to) {
+  actions_.emplace_back(
+      action::Answer{request, std::nullopt, std::move(message), std::move(from), std::move(to), Milliseconds{0}});
+}
+
+}  // namespace dualdeploy

@@ -1,0 +1,104 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/guards.hpp"
+#include "core/service.hpp"
+
+namespace dualdeploy {
+
+/// One step on its way: the state, the time, and the actions so far. Private to core: step() is the way in.
+///
+/// observed.cpp    what was seen of the world
+/// commands.cpp    what operators ask for
+/// change.cpp      the one change under way, from phase to phase
+/// follow_up.cpp   what the agent does by itself, in view of the state
+class Decision {
+ public:
+  Decision(ServiceState& state, Instant now) : state_(state), now_(now) {}
+  [[nodiscard]] std::vector<Action> decide(const Event& event);
+
+ private:
+  // ---- observed.cpp ----
+  void on(const event::Booted& boot);
+  void on(const event::Probed& probe);
+  void on(const event::Reported& report);
+  void on(const event::Operated& done);
+  void on(const event::PolicyChanged& changed);
+  void on(const event::Woken&) {}
+  void drop_unconfirmed_of_earlier();
+  void finish_interrupted(const std::optional<Intent>& unfinished, const Route& back_to);
+  void note_interrupted(const Intent& unfinished, const Route& stayed);
+  void judge(Side which, Verdict verdict, const std::string& why);
+  [[nodiscard]] Milliseconds restart_delay(Side which) const;
+
+  // ---- commands.cpp ----
+  void on(const event::Requested& request);
+  void obey(const event::Requested& request, const FlipCommand& flip);
+  void obey(const event::Requested& request, const ConfirmCommand&);
+  void obey(const event::Requested& request, const RevertCommand&);
+  void obey(const event::Requested& request, const RescueCommand&);
+  void obey(const event::Requested& request, const HoldCommand&);
+  void obey(const event::Requested& request, const ReleaseCommand&);
+  void operator_revert(const event::Requested& request, RecordKind kind);
+  void refuse(const event::Requested& request, RecordKind kind, const std::string& why,
+              std::optional<Route> to = std::nullopt);
+  void answer(RequestId request, std::string message, std::optional<Route> from, std::optional<Route> to);
+
+  // ---- change.cpp ----
+  void on(const event::HookEnded& ended);
+  void on(const event::Applied& applied);
+  void on(const event::Proved& proved);
+  void on(const event::Saved& saved);
+  [[nodiscard]] Change begin(RecordKind kind, const Route& to, const event::Requested& request);
+  [[nodiscard]] Change begin(RecordKind kind, const Route& to, Actor actor, std::string reason);
+  void start_flip();
+  void write_intent();
+  void apply_change();
+  void commit();
+  void change_applied(const std::optional<Error>& error);
+  void change_saved(const std::optional<Error>& error);
+  void change_done(const std::string& message);
+  void undo(Error why);
+  void give_up(const Error& why);
+  void supersede(const std::string& why);
+  void answer_all(const Change& change, const Error& error);
+  [[nodiscard]] std::string done_text(const Change& change) const;
+  [[nodiscard]] Record record_of(const Change& change, Result result, std::string message) const;
+
+  // ---- follow_up.cpp ----
+  void follow_up();
+  void revert_if_container_sick();
+  void expire_unconfirmed();
+  void fail_over();
+  void raise_alarms();
+  void go_on_waiting();
+  void restore_saved_route();
+  void supervise(Side which);
+  void rest_if_cold();
+  void retry_kernel();
+  void retry_save();
+  [[nodiscard]] bool heading_for_container() const;
+  [[nodiscard]] bool fails_while_running(Side which) const;
+
+  // ---- Small pieces, for all ----
+  void kernel_failed(const Route& wanted, const Error& error);
+  void save_later(Instant when);
+  void save_failed(const Error& error);
+  void note(Record record) { actions_.emplace_back(action::Note{std::move(record)}); }
+  [[nodiscard]] const SidePolicy& policy(Side side) const { return state_.policy.sides[side]; }
+  [[nodiscard]] SideState& side(Side which) { return state_.sides[which]; }
+  Ticket next_ticket() { return ++state_.last_ticket; }
+
+  ServiceState& state_;
+  Instant now_;
+  std::vector<Action> actions_;
+};
+
+/// Whether the agent keeps the side running now; a cold container only runs while it is needed.
+[[nodiscard]] bool wanted_up(const ServiceState& state, Side side);
+
+}  // namespace dualdeploy

@@ -1,0 +1,172 @@
+#include <algorithm>
+
+#include "core/decision.hpp"
+
+namespace dualdeploy {
+
+using Phase = Change::Phase;
+
+void Decision::follow_up() {
+  if (in_use(state_, Side::container)) state_.container_used_at = now_;
+  revert_if_container_sick();
+  expire_unconfirmed();
+  fail_over();
+  raise_alarms();
+  go_on_waiting();
+  restore_saved_route();
+  for (const Side which : both_sides) supervise(which);
+  rest_if_cold();
+  retry_kernel();
+  retry_save();
+}
+
+bool Decision::heading_for_container() const {
+  if (!state_.change || !state_.change->to.uses(Side::container)) return false;
+  switch (state_.change->phase) {
+    case Phase::noting:
+    case Phase::applying:
+    case Phase::proving:
+    case Phase::committing: return true;
+    case Phase::waiting:
+    case Phase::asking:
+    case Phase::undoing: return false;
+  }
+  return false;
+}
+
+void Decision::revert_if_container_sick() {
+  const bool on_container = state_.effective.uses(Side::container) || heading_for_container();
+  if (!on_container || state_.sides[Side::container].verdict != Verdict::sick) return;
+  if (state_.sides[Side::rpm].verdict == Verdict::sick) return;  // Never fail closed.
+  const bool under_way = state_.change && state_.change->to.all_rpm() && state_.change->phase != Phase::waiting &&
+                         state_.change->phase != Phase::asking;
+  if (under_way) return;
+  if (state_.repair_to && state_.repair_to->all_rpm() && !heading_for_container()) return;
+  const std::string why = "container: " + sick_reason(side(Side::container));
+  supersede("the container became sick meanwhile");
+  state_.change = begin(RecordKind::auto_revert, Route{}, Actor{}, why);
+  state_.failover_latched = true;
+  apply_change();
+}
+
+void Decision::expire_unconfirmed() {
+  if (!state_.durable.confirm || now_ < state_.durable.confirm->deadline) return;
+  if (state_.change && state_.change->phase != Phase::waiting && state_.change->phase != Phase::asking) return;
+  supersede("a flip that was to be confirmed ran out meanwhile");
+  const Confirm pending = *state_.durable.confirm;
+  Route back_to = pending.back_to;
+  std::string why = "not confirmed in time";
+  if (const Guard health = health_guard(state_, back_to); !health.passed && back_to.uses(Side::container)) {
+    why += "; " + describe(back_to) + " is not possible now: " + health.text;
+    back_to = Route{};
+  }
+  state_.change = begin(RecordKind::expire, back_to, pending.actor, std::move(why));
+  apply_change();
+}
+
+void Decision::fail_over() {
+  if (state_.policy.rpm_unhealthy != RpmUnhealthy::failover || state_.failover_latched || now_ < state_.failover_at) return;
+  if (state_.change || state_.repair_to || state_.durable.hold || state_.durable.confirm) return;
+  if (state_.sides[Side::rpm].verdict != Verdict::sick || !state_.effective.uses(Side::rpm)) return;
+  const Route to = Route::to(Side::container);
+  if (first_in_the_way(guards_of_route(state_, to), false)) return;
+  state_.change = begin(RecordKind::failover, to, Actor{}, "rpm: " + sick_reason(side(Side::rpm)));
+  apply_change();
+}
+
+void Decision::raise_alarms() {
+  const bool both_sick = state_.sides[Side::rpm].verdict == Verdict::sick &&
+                         state_.sides[Side::container].verdict == Verdict::sick;
+  if (both_sick && !state_.both_sick_alarm) {
+    note({.kind = RecordKind::alarm, .from = state_.effective, .to = state_.effective,
+          .message = "both sides look sick; the route stays at " + describe(state_.effective),
+          .result = Result::failed});
+  }
+  state_.both_sick_alarm = both_sick;
+}
+
+void Decision::go_on_waiting() {
+  if (!state_.change || state_.change->phase != Phase::waiting) return;
+  Change& change = *state_.change;
+  const std::optional<Guard> obstacle = first_in_the_way(guards_of_route(state_, change.to), change.force);
+  if (!obstacle) {
+    start_flip();
+    return;
+  }
+  if (obstacle->may_pass_later && now_ < change.wait_until) return;
+  const std::string waited = "waited " + format_duration(now_ - change.begun) + ": " + obstacle->text + "; nothing changed";
+  const Error why{obstacle->may_pass_later ? ErrorCode::timed_out : ErrorCode::refused, waited};
+  note(record_of(change, obstacle->may_pass_later ? Result::failed : Result::refused, why.message));
+  answer_all(change, why);
+  state_.change.reset();
+}
+
+void Decision::restore_saved_route() {
+  if (state_.change || state_.repair_to || state_.durable.route == state_.effective) return;
+  if (now_ < state_.restore_at) return;
+  // Acknowledged earlier, past all guards: only health is asked again.
+  if (!health_guard(state_, state_.durable.route).passed) return;
+  state_.change = begin(RecordKind::restore, state_.durable.route, Actor{}, "the saved route");
+  apply_change();
+}
+
+void Decision::supervise(Side which) {
+  SideState& state = side(which);
+  if (!state.reported || state.operating || !wanted_up(state_, which)) return;
+  const SidePolicy& rules = policy(which);
+  const bool down = known_down(state);
+  const bool ill = fails_while_running(which);
+  const bool replace = !down && state.workload.outdated && !in_use(state_, which);
+  if (!down && !ill && !replace) return;
+  if (now_ < state.not_before) return;
+  if (state.attempts >= rules.restart_limit) {
+    state.attempts = 0;
+    state.not_before = now_ + rules.restart_rest;
+    note({.kind = RecordKind::alarm, .side = which,
+          .message = "started " + std::to_string(rules.restart_limit) + " times without getting healthy; next try in " +
+                     format_duration(rules.restart_rest),
+          .result = Result::failed});
+    return;
+  }
+  ++state.attempts;
+  ++state.starts;
+  state.operating = true;
+  // What cannot be started (no image, no unit) is looked for again, at the slowest pace.
+  if (state.workload.state == RunState::missing) {
+    state.attempts = 0;
+    state.not_before = now_ + rules.restart_delay_max;
+  } else {
+    note({.kind = RecordKind::restart, .side = which,
+          .message = std::string(down ? "starting" : "restarting") + " (" + std::to_string(state.attempts) + " of " +
+                     std::to_string(rules.restart_limit) + "): " +
+                     (ill ? sick_reason(state) : describe_workload(state.workload))});
+  }
+  actions_.emplace_back(action::Operate{which, down ? Operation::start : Operation::restart});
+}
+
+/// A cold container ends when it has not been used for a while; until then its last connections can finish.
+void Decision::rest_if_cold() {
+  SideState& container = side(Side::container);
+  if (!container.reported || container.operating || known_down(container) || wanted_up(state_, Side::container)) return;
+  if (container.workload.state == RunState::unknown || now_ < state_.container_used_at + state_.policy.stop_after) return;
+  if (now_ < container.not_before) return;
+  container.operating = true;
+  note({.kind = RecordKind::restart, .side = Side::container,
+        .message = "stopping: cold standby, not used for " + format_duration(state_.policy.stop_after)});
+  actions_.emplace_back(action::Operate{Side::container, Operation::stop});
+}
+
+bool Decision::fails_while_running(Side which) const {
+  const SideState& side = state_.sides[which];
+  return side.workload.state == RunState::running && side.verdict == Verdict::sick &&
+         side.failed_in_row >= policy(which).fall && now_ >= side.running_since + policy(which).start_period;
+}
+
+bool wanted_up(const ServiceState& state, Side side) {
+  if (side == Side::rpm || state.policy.standby == Standby::warm) return true;
+  const bool failing_over = state.policy.rpm_unhealthy == RpmUnhealthy::failover &&
+                            state.sides[Side::rpm].verdict == Verdict::sick;
+  return in_use(state, side) || state.durable.route.uses(side) || failing_over;
+}
+
+}  // namespace dualdeploy

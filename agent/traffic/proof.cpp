@@ -1,0 +1,124 @@
+#include "traffic/proof.hpp"
+
+#include <algorithm>
+#include <boost/asio/connect.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <set>
+#include <string>
+
+#include "traffic/listeners.hpp"
+
+namespace dualdeploy::traffic {
+
+namespace asio = boost::asio;
+using tcp = asio::ip::tcp;
+
+namespace {
+
+constexpr Milliseconds connect_deadline{2'000};
+
+/// Where a port is listened on, in one address family. An empty text is any address.
+std::set<std::string> addresses(const std::vector<Listener>& listeners, std::uint16_t port, bool v6) {
+  std::set<std::string> found;
+  for (const Listener& listener : listeners) {
+    if (listener.port != port) continue;
+    const bool takes = v6 ? listener.v6 : !listener.v6 || (listener.address.empty() && !listener.v6_only);
+    if (takes) found.insert(listener.address);
+  }
+  return found;
+}
+
+std::string where(const std::string& address, std::uint16_t port, bool v6) {
+  const std::string host = address.empty() ? (v6 ? "[::]" : "0.0.0.0") : (v6 ? "[" + address + "]" : address);
+  return host + ":" + std::to_string(port);
+}
+
+/// Whoever reaches the RPM today must reach the container tomorrow.
+Expected<void> covers(const std::vector<Listener>& listeners, const config::Port& port, bool v6) {
+  const std::set<std::string> container = addresses(listeners, port.container, v6);
+  for (const std::string& address : addresses(listeners, port.rpm, v6)) {
+    if (container.contains("") || container.contains(address)) continue;
+    return fail("the RPM listens on " + where(address, port.rpm, v6) + " and nothing on " + where(address, port.container, v6));
+  }
+  return {};
+}
+
+Expected<void> belongs_to_container(const std::vector<Listener>& listeners, const config::Port& port, std::int64_t pid) {
+  if (pid == 0) return {};
+  for (const Listener& listener : listeners) {
+    if (listener.port != port.container) continue;
+    const Holders holders = holders_of(listener.inode, static_cast<pid_t>(pid));
+    if (holders.stranger == 0) continue;
+    return fail("port " + std::to_string(port.container) + " is listened on by " + describe_process(holders.stranger) +
+                ", which is not of the container (" + describe_process(static_cast<pid_t>(pid)) + ")");
+  }
+  return {};
+}
+
+std::string arrival(const tcp::socket& socket, const config::Port& port, bool v6) {
+  boost::system::error_code error;
+  const tcp::endpoint client = socket.local_endpoint(error);
+  const tcp::endpoint server = socket.remote_endpoint(error);
+  if (error) return "the connection ended at once";
+  for (const Side side : both_sides) {
+    const std::uint16_t candidate = side == Side::rpm ? port.rpm : port.container;
+    const auto there = connection_at(v6, client.address().to_string(), client.port(), server.address().to_string(), candidate);
+    if (there && *there) return std::string(name_of(side));
+  }
+  return "somebody else";
+}
+
+/// One connection to the front port: which side it reached, "" if it may have reached either.
+asio::awaitable<Expected<void>> arrives(config::Port port, bool v6, std::string address, Route route) {
+  const auto executor = co_await asio::this_coro::executor;
+  const std::string text = address.empty() ? (v6 ? "::1" : "127.0.0.1") : address;
+  const tcp::endpoint front(asio::ip::make_address(text), port.front);
+  tcp::socket socket(executor);
+  boost::system::error_code error;
+  asio::steady_timer deadline(executor, connect_deadline);
+  deadline.async_wait([&socket](const boost::system::error_code& cancelled) {
+    boost::system::error_code ignored;
+    if (!cancelled) socket.cancel(ignored);
+  });
+  co_await socket.async_connect(front, asio::redirect_error(asio::use_awaitable, error));
+  deadline.cancel();
+  const std::string attempt = "a connection to " + where(text, port.front, v6);
+  if (error == asio::error::operation_aborted) co_return fail(attempt + " did not open within " + format_duration(connect_deadline));
+  if (error) co_return fail(attempt + " failed: " + error.message());
+  const std::string reached = arrival(socket, port, v6);
+  // Closed with a reset: the service need not wait for a request that never comes, and no port is left in TIME_WAIT.
+  socket.set_option(asio::socket_base::linger(true, 0), error);
+  const std::optional<Side> side = side_named(reached);
+  if (side && route.uses(*side)) co_return Expected<void>{};
+  co_return fail(attempt + " reached " + (side ? "the " + reached : reached) + ", the route is " + describe(route));
+}
+
+}  // namespace
+
+asio::awaitable<Expected<void>> prove(ProofOf what) {
+  const auto listeners = tcp_listeners();
+  if (!listeners) co_return std::unexpected(listeners.error());
+  for (const config::Port& port : what.ports) {
+    if (what.route.uses(Side::container)) {
+      if (auto owner = belongs_to_container(*listeners, port, what.pids[Side::container]); !owner) co_return owner;
+    }
+    for (const bool v6 : {false, true}) {
+      if (what.route.uses(Side::container)) {
+        if (auto covered = covers(*listeners, port, v6); !covered) co_return covered;
+      }
+      if (!what.local_traffic) continue;
+      const Side side = what.route.uses(Side::container) ? Side::container : Side::rpm;
+      for (const std::string& address : addresses(*listeners, side == Side::rpm ? port.rpm : port.container, v6)) {
+        auto arrived = co_await arrives(port, v6, address, what.route);
+        if (!arrived) co_return arrived;
+      }
+    }
+  }
+  co_return Expected<void>{};
+}
+
+}  // namespace dualdeploy::traffic

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <cstdint>
+#include <vector>
+
+#include "config/config.hpp"
+#include "core/types.hpp"
+
+namespace dualdeploy::traffic {
+
+/// What a route is to be proved of.
+struct ProofOf {
+  std::vector<config::Port> ports;
+  bool local_traffic = true;  ///< Connections made on this host are redirected too: only then they can prove the rules.
+  Route route;
+  PerSide<std::int64_t> pids;  ///< Main processes; 0 where unknown: then who listens is not asked.
+};
+
+/// Proves that a route, as it is in the kernel now, takes clients where it should:
+///
+/// - wherever the RPM listens (address family, address) the container listens too, if it gets connections;
+/// - what listens on the container's port belongs to the container (its control group), not to somebody else;
+/// - a connection to each front port on this host, IPv4 and IPv6, arrives at the port of the side intended.
+///
+/// Connections of this host take the output hook; those of clients take the prerouting hook, which leads to the same
+/// chains but cannot be entered from here. The error says what arrived where. Takes at most a few seconds.
+[[nodiscard]] boost::asio::awaitable<Expected<void>> prove(ProofOf what);
+
+}  // namespace dualdeploy::traffic
