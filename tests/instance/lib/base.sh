@@ -9,10 +9,12 @@ readonly base_packages=(
     iproute2 nftables iptables conntrack socat curl
     rpm procps kmod busybox-static
     docker.io
+    nginx redis-server redis-tools
 )
 # Of no use in a test, or slow: consoles, timers that fetch or clean, waiting for
-# a network that is there before the boot; and what belongs to the host's
-# kernel rather than to an instance.
+# a network that is there before the boot; what belongs to the host's kernel
+# rather than to an instance; and Debian's own units of programs that tests run
+# in units of theirs (one on port 80 would be in the sample's way).
 readonly base_masked=(
     console-getty.service container-getty@.service getty@.service getty.target
     systemd-networkd-wait-online.service systemd-networkd.service
@@ -22,6 +24,7 @@ readonly base_masked=(
     systemd-update-utmp.service systemd-update-utmp-runlevel.service
     sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount sys-fs-fuse-connections.mount
     modprobe@.service systemd-modules-load.service
+    nginx.service redis-server.service
 )
 
 # The whole recipe as text: the functions below that build (bash prints them

@@ -1,5 +1,6 @@
 #include "instance/support/load.hpp"
 
+#include <chrono>
 #include <sstream>
 
 namespace dualdeploy::testing {
@@ -9,6 +10,8 @@ Load::Load(const Instance& instance, Kind kind, int seconds, const std::string& 
   const std::string command = "wrk -t1 -c16 --timeout 5s -d" + std::to_string(seconds) + header + " http://" + host + "/";
   run_ = std::async(std::launch::async, [&instance, command] { return instance.client(command); });
 }
+
+bool Load::is_over() const { return run_.wait_for(std::chrono::seconds(0)) == std::future_status::ready; }
 
 Load::Report Load::finish() {
   Report report;

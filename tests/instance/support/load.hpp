@@ -18,6 +18,7 @@ class Load {
     std::string errors;  ///< wrk's lines about socket errors and answers other than 2xx; empty: none.
     std::string text;
   };
+  [[nodiscard]] bool is_over() const;
   /// Waits for the end.
   Report finish();
 
