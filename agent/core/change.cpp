@@ -40,12 +40,10 @@ void Decision::on(const event::HookEnded& ended) {
     refusal = "while the before-hook ran: " + obstacle->text;  // Things may have changed meanwhile.
   }
   if (refusal.empty()) {
-    write_intent();
-    return;
+    inspect();
+  } else {
+    refuse_change(refusal);
   }
-  note(record_of(*state_.change, Result::refused, refusal));
-  answer_all(*state_.change, Error{ErrorCode::refused, refusal});
-  state_.change.reset();
 }
 
 void Decision::on(const event::Applied& applied) {
@@ -65,8 +63,14 @@ void Decision::on(const event::Applied& applied) {
 }
 
 void Decision::on(const event::Proved& proved) {
-  if (!state_.change || state_.change->ticket != proved.ticket || state_.change->phase != Phase::proving) return;
-  if (proved.error) {
+  if (!state_.change || state_.change->ticket != proved.ticket) return;
+  if (state_.change->phase == Phase::inspecting) {
+    if (proved.error) {
+      refuse_change(proved.error->message);
+    } else {
+      write_intent();
+    }
+  } else if (proved.error) {
     undo(Error{ErrorCode::failed, "the flip did not prove right: " + proved.error->message + "; the route went back"});
   } else {
     commit();
@@ -117,13 +121,31 @@ void Decision::start_flip() {
     if (!guard.passed) change.overruled += (change.overruled.empty() ? "" : "; ") + guard.text;
   }
   if (!state_.policy.before_hook) {
-    write_intent();
+    inspect();
     return;
   }
   change.phase = Phase::asking;
   change.ticket = next_ticket();
   actions_.emplace_back(
       action::RunHook{change.ticket, HookPoint::before, change.kind, change.from, change.to, change.actor, change.reason});
+}
+
+void Decision::inspect() {
+  Change& change = *state_.change;
+  if (!state_.policy.proof) {
+    write_intent();
+    return;
+  }
+  change.phase = Phase::inspecting;
+  change.ticket = next_ticket();
+  actions_.emplace_back(action::Prove{change.ticket, HookPoint::before, change.to});
+}
+
+/// Ends a change that has not begun.
+void Decision::refuse_change(const std::string& why) {
+  note(record_of(*state_.change, Result::refused, why));
+  answer_all(*state_.change, Error{ErrorCode::refused, why});
+  state_.change.reset();
 }
 
 void Decision::write_intent() {
@@ -205,7 +227,7 @@ void Decision::change_applied(const std::optional<Error>& error) {
   } else if (change.kind == RecordKind::flip && state_.policy.proof) {
     change.phase = Phase::proving;
     change.ticket = next_ticket();
-    actions_.emplace_back(action::Prove{change.ticket, change.to});
+    actions_.emplace_back(action::Prove{change.ticket, HookPoint::after, change.to});
   } else {
     commit();
   }

@@ -56,6 +56,8 @@ class Decision {
   [[nodiscard]] Change begin(RecordKind kind, const Route& to, const event::Requested& request);
   [[nodiscard]] Change begin(RecordKind kind, const Route& to, Actor actor, std::string reason);
   void start_flip();
+  void inspect();
+  void refuse_change(const std::string& why);
   void write_intent();
   void apply_change();
   void commit();

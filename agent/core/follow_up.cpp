@@ -29,6 +29,7 @@ bool Decision::heading_for_container() const {
     case Phase::committing: return true;
     case Phase::waiting:
     case Phase::asking:
+    case Phase::inspecting:
     case Phase::undoing: return false;
   }
   return false;
@@ -38,8 +39,7 @@ void Decision::revert_if_container_sick() {
   const bool on_container = state_.effective.uses(Side::container) || heading_for_container();
   if (!on_container || state_.sides[Side::container].verdict != Verdict::sick) return;
   if (state_.sides[Side::rpm].verdict == Verdict::sick) return;  // Never fail closed.
-  const bool under_way = state_.change && state_.change->to.all_rpm() && state_.change->phase != Phase::waiting &&
-                         state_.change->phase != Phase::asking;
+  const bool under_way = state_.change && state_.change->to.all_rpm() && has_begun(*state_.change);
   if (under_way) return;
   if (state_.repair_to && state_.repair_to->all_rpm() && !heading_for_container()) return;
   const std::string why = "container: " + sick_reason(side(Side::container));
@@ -51,7 +51,7 @@ void Decision::revert_if_container_sick() {
 
 void Decision::expire_unconfirmed() {
   if (!state_.durable.confirm || now_ < state_.durable.confirm->deadline) return;
-  if (state_.change && state_.change->phase != Phase::waiting && state_.change->phase != Phase::asking) return;
+  if (state_.change && has_begun(*state_.change)) return;
   supersede("a flip that was to be confirmed ran out meanwhile");
   const Confirm pending = *state_.durable.confirm;
   Route back_to = pending.back_to;

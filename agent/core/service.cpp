@@ -53,6 +53,7 @@ std::string_view name_of(Change::Phase phase) {
   switch (phase) {
     case Change::Phase::waiting: return "waiting";
     case Change::Phase::asking: return "asking the before-hook";
+    case Change::Phase::inspecting: return "inspecting";
     case Change::Phase::noting: return "noting";
     case Change::Phase::applying: return "applying";
     case Change::Phase::proving: return "proving";
@@ -60,6 +61,11 @@ std::string_view name_of(Change::Phase phase) {
     case Change::Phase::undoing: return "undoing";
   }
   return "waiting";
+}
+
+bool has_begun(const Change& change) {
+  return change.phase != Change::Phase::waiting && change.phase != Change::Phase::asking &&
+         change.phase != Change::Phase::inspecting;
 }
 
 bool known_down(const SideState& side) {

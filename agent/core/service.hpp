@@ -160,7 +160,7 @@ struct HookEnded {
   Ticket ticket = 0;
   std::optional<Error> error;
 };
-/// Real connections went through the front, or did not arrive where they should.
+/// The answer to action::Prove.
 struct Proved {
   Ticket ticket = 0;
   std::optional<Error> error;
@@ -222,9 +222,11 @@ struct RunHook {
   std::string reason;
   bool operator==(const RunHook&) const = default;
 };
-/// Open real connections through the front and see that they reach where `route` sends them; answer with Proved.
+/// Prove `route`; answer with Proved. Before it is applied: that each side listens where clients will be sent. After: that
+/// real connections through the front arrive where they should.
 struct Prove {
   Ticket ticket = 0;
+  HookPoint point = HookPoint::before;
   Route route;
   bool operator==(const Prove&) const = default;
 };
@@ -263,6 +265,7 @@ struct Change {
   enum class Phase : std::uint8_t {
     waiting,      ///< For the target to become healthy.
     asking,       ///< The before-hook runs.
+    inspecting,   ///< Who listens where is looked at.
     noting,       ///< The intent is being made durable.
     applying,     ///< The kernel transaction runs.
     proving,      ///< Real connections try the new route.
@@ -287,6 +290,8 @@ struct Change {
   std::optional<Error> error;  ///< Why it is being undone.
 };
 [[nodiscard]] std::string_view name_of(Change::Phase phase);
+/// Whether it has left a trace outside: before, it can be dropped without a word to disk or kernel.
+[[nodiscard]] bool has_begun(const Change& change);
 
 struct ServiceState {
   ServicePolicy policy;

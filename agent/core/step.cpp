@@ -24,9 +24,8 @@ std::optional<Instant> next_wake(const ServiceState& state, Instant now) {
     if (!wake || when < *wake) wake = when;
   };
   if (!state.booted) return wake;
-  const bool waits = state.change && (state.change->phase == Phase::waiting || state.change->phase == Phase::asking);
   if (state.change && state.change->phase == Phase::waiting) consider(state.change->wait_until);
-  if (state.durable.confirm && (!state.change || waits)) consider(state.durable.confirm->deadline);
+  if (state.durable.confirm && (!state.change || !has_begun(*state.change))) consider(state.durable.confirm->deadline);
   for (const Side which : both_sides) {
     const SideState& side = state.sides[which];
     if (!side.reported || side.operating) continue;

@@ -241,7 +241,12 @@ asio::awaitable<void> ServiceRunner::prove(std::shared_ptr<ServiceRunner> self, 
   what.local_traffic = self->service_.local_traffic;
   what.route = wanted.route;
   for (const Side side : both_sides) what.pids[side] = self->state_.sides[side].workload.pid;
-  const auto proved = co_await traffic::prove(std::move(what));
+  Expected<void> proved;
+  if (wanted.point == HookPoint::before) {
+    proved = traffic::inspect(what);
+  } else {
+    proved = co_await traffic::prove(std::move(what));
+  }
   self->happen(event::Proved{wanted.ticket, proved ? std::nullopt : std::optional(proved.error())});
 }
 

@@ -72,7 +72,7 @@ std::string arrival(const tcp::socket& socket, const config::Port& port, bool v6
   return "somebody else";
 }
 
-/// One connection to the front port: which side it reached, "" if it may have reached either.
+/// Whether one connection to the front port reaches a side that the route may send it to.
 asio::awaitable<Expected<void>> arrives(config::Port port, bool v6, std::string address, Route route) {
   const auto executor = co_await asio::this_coro::executor;
   const std::string text = address.empty() ? (v6 ? "::1" : "127.0.0.1") : address;
@@ -99,19 +99,26 @@ asio::awaitable<Expected<void>> arrives(config::Port port, bool v6, std::string 
 
 }  // namespace
 
+Expected<void> inspect(const ProofOf& what) {
+  if (!what.route.uses(Side::container)) return {};
+  const auto listeners = tcp_listeners();
+  if (!listeners) return std::unexpected(listeners.error());
+  for (const config::Port& port : what.ports) {
+    if (auto owner = belongs_to_container(*listeners, port, what.pids[Side::container]); !owner) return owner;
+    for (const bool v6 : {false, true}) {
+      if (auto covered = covers(*listeners, port, v6); !covered) return covered;
+    }
+  }
+  return {};
+}
+
 asio::awaitable<Expected<void>> prove(ProofOf what) {
+  if (!what.local_traffic) co_return Expected<void>{};
   const auto listeners = tcp_listeners();
   if (!listeners) co_return std::unexpected(listeners.error());
+  const Side side = what.route.uses(Side::container) ? Side::container : Side::rpm;
   for (const config::Port& port : what.ports) {
-    if (what.route.uses(Side::container)) {
-      if (auto owner = belongs_to_container(*listeners, port, what.pids[Side::container]); !owner) co_return owner;
-    }
     for (const bool v6 : {false, true}) {
-      if (what.route.uses(Side::container)) {
-        if (auto covered = covers(*listeners, port, v6); !covered) co_return covered;
-      }
-      if (!what.local_traffic) continue;
-      const Side side = what.route.uses(Side::container) ? Side::container : Side::rpm;
       for (const std::string& address : addresses(*listeners, side == Side::rpm ? port.rpm : port.container, v6)) {
         auto arrived = co_await arrives(port, v6, address, what.route);
         if (!arrived) co_return arrived;

@@ -17,14 +17,15 @@ struct ProofOf {
   PerSide<std::int64_t> pids;  ///< Main processes; 0 where unknown: then who listens is not asked.
 };
 
-/// Proves that a route, as it is in the kernel now, takes clients where it should:
+/// Before a route is applied: whether clients will find somebody, and the right one, if the container gets connections.
 ///
-/// - wherever the RPM listens (address family, address) the container listens too, if it gets connections;
-/// - what listens on the container's port belongs to the container (its control group), not to somebody else;
-/// - a connection to each front port on this host, IPv4 and IPv6, arrives at the port of the side intended.
-///
-/// Connections of this host take the output hook; those of clients take the prerouting hook, which leads to the same
-/// chains but cannot be entered from here. The error says what arrived where. Takes at most a few seconds.
+/// - Wherever the RPM listens (address family, address) the container's port is listened on too.
+/// - What listens there belongs to the container (its control group), not to somebody else.
+[[nodiscard]] Expected<void> inspect(const ProofOf& what);
+
+/// After it was applied: a connection to each front port on this host, IPv4 and IPv6, arrives at the port of the side
+/// intended. Connections of this host take the output hook; those of clients take the prerouting hook, which leads to the
+/// same chains but cannot be entered from here. The error says what arrived where. Takes at most a few seconds.
 [[nodiscard]] boost::asio::awaitable<Expected<void>> prove(ProofOf what);
 
 }  // namespace dualdeploy::traffic

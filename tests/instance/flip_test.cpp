@@ -81,7 +81,7 @@ TEST(Flip, SeveralServicesAndPortsEachOnTheirOwn) {
   instance.write("/run/systemd/system/second.service",
                  "[Service]\nExecStart=/usr/bin/dualdeploy-sample --port 81 --port 82 --side rpm\n");
   instance.write("/etc/dualdeploy/services.d/second.yaml",
-                 "ports: [{front: 81, container: 8181}, {front: 82, container: 8182}]\n"
+                 "ports: [{front: 81, container: 8181}, {front: 82, container: 8182}]\nparity: false\n"
                  "rpm: {unit: second.service}\n"
                  "container: {image: dualdeploy-sample, command: [--port, '8181', --port, '8182', --side, container]}\n");
   instance.do_inside("systemctl daemon-reload && systemctl reload dualdeployd");  // The agent starts the unit by itself.

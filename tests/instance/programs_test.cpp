@@ -82,7 +82,7 @@ void deploy_nginx(const Instance& instance) {
   build_image(instance, "/usr/sbin/nginx", "dd-nginx");
   instance.write("/etc/dualdeploy/services.d/nginx.yaml",
                  "ports: [{front: 81, container: 8081}]\n"
-                 "rpm:\n  unit: dd-nginx.service\n  check: {http: {path: /, contains: from rpm}, interval: 500ms}\n"
+                 "parity: false\nrpm:\n  unit: dd-nginx.service\n  check: {http: {path: /, contains: from rpm}, interval: 500ms}\n"
                  "container:\n  image: dd-nginx\n  command: [-e, stderr, -c, /srv/dd-nginx/container.conf]\n"
                  "  binds: ['/srv/dd-nginx:/srv/dd-nginx:ro']\n  tmpfs: [/tmp]\n  read_only: true\n"
                  "  user: '33:33'\n  cap_drop: [ALL]\n  ulimits: {nofile: 4096}\n"
@@ -159,7 +159,7 @@ void deploy_redis(const Instance& instance) {
   build_image(instance, "/usr/bin/redis-server", "dd-redis");
   instance.write("/etc/dualdeploy/services.d/redis.yaml",
                  "ports: [{front: 6379, container: 6380}]\n"
-                 "rpm:\n  unit: dd-redis.service\n"
+                 "parity: false\nrpm:\n  unit: dd-redis.service\n"
                  "  check: {exec: {command: [/usr/bin/redis-cli, -p, '6379', ping]}, interval: 500ms}\n"
                  "container:\n  image: dd-redis\n  command: [--port, '6380', --protected-mode, 'no', --save, '']\n"
                  "  read_only: true\n  user: '65534:65534'\n  cap_drop: [ALL]\n  ulimits: {nofile: 4096}\n"

@@ -7,7 +7,7 @@ readonly base_suite=bookworm
 readonly base_packages=(
     systemd systemd-sysv dbus
     iproute2 nftables iptables conntrack socat curl
-    rpm procps kmod busybox-static
+    rpm procps kmod busybox-static faketime
     docker.io
     nginx redis-server redis-tools
 )

@@ -96,7 +96,7 @@ void Instance::power_cut() const {
 }
 
 json::value Instance::status() const {
-  const Outcome outcome = inside("dualctl --json status");
+  const Outcome outcome = inside("dualctl --json status sample");
   boost::system::error_code error;
   json::value value = json::parse(outcome.output, error);
   return error ? json::value(json::object()) : value;
@@ -110,8 +110,8 @@ std::string at(const json::value& value, const std::string& pointer) {
 }
 }  // namespace
 
-std::string Instance::route() const { return at(status(), "/services/0/route/effective"); }
-std::string Instance::health(const std::string& side) const { return at(status(), "/services/0/sides/" + side + "/health"); }
+std::string Instance::route() const { return at(status(), "/route/effective"); }
+std::string Instance::health(const std::string& side) const { return at(status(), "/sides/" + side + "/health"); }
 std::string Instance::history() const { return inside("dualctl history -n 1000").output; }
 std::string Instance::container_pid() const {
   std::string pid = inside("docker inspect -f '{{.State.Pid}}' dualdeploy-sample").output;

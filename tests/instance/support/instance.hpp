@@ -39,8 +39,8 @@ class Instance {
   void power_cut() const;
   void install_agent() const;
 
-  [[nodiscard]] boost::json::value status() const;             ///< dualctl status --json
-  [[nodiscard]] std::string route() const;                     ///< Of `sample`, as effective.
+  [[nodiscard]] boost::json::value status() const;             ///< Of `sample`.
+  [[nodiscard]] std::string route() const;                     ///< As effective.
   [[nodiscard]] std::string health(const std::string& side) const;
   /// "rpm" or "container", as a new connection from the client host finds it; "none" if nobody answers.
   [[nodiscard]] std::string answered_by(const std::string& host = "192.0.2.1") const;

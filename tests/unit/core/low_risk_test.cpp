@@ -296,6 +296,15 @@ TEST(Hooks, TheContainerMayFailWhileTheHookRuns) {
 
 // ---- Proof ----
 
+TEST(Proof, WhatIsWrongBeforehandRefuses) {
+  World world;
+  world.boot().both_healthy();
+  world.inspection_error = Error{ErrorCode::failed, "port 8080 is listened on by nc (4711)"};
+  EXPECT_EQ(world.answer(world.ask(FlipCommand{.to = container, .wait = {}}))->error->code, ErrorCode::refused);
+  EXPECT_EQ(world.kernel, rpm);
+  EXPECT_THAT(world.kinds(), ElementsAre("flip refused"));
+}
+
 TEST(Proof, AFlipThatDoesNotProveRightGoesBack) {
   World world;
   world.boot().both_healthy();

@@ -97,6 +97,7 @@ class World {
   bool kernel_refuses = false;
   bool disk_refuses = false;
   std::optional<Error> hook_error;
+  std::optional<Error> inspection_error;
   std::optional<Error> proof_error;
   bool hook_silent = false;
   bool kernel_silent = false;
@@ -130,7 +131,7 @@ class World {
     hooks.push_back(hook);
     if (hook.point == HookPoint::before && !hook_silent) on(event::HookEnded{hook.ticket, hook_error});
   }
-  void carry_out(const action::Prove& prove) { on(event::Proved{prove.ticket, proof_error}); }
+  void carry_out(const action::Prove& prove) { on(event::Proved{prove.ticket, prove.point == HookPoint::before ? inspection_error : proof_error}); }
   void carry_out(const action::Operate& operate) { operations.push_back(operate); }
   void carry_out(const action::Answer& answer) { answers.push_back(answer); }
   void carry_out(const action::Note& note) { records.push_back(note.record); }
