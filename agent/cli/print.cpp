@@ -118,6 +118,14 @@ std::string print_service(const json::object& service, bool detailed, const Styl
   if (!text(*route, "why").empty()) out += coloured(": " + text(*route, "why"), Colour::yellow, style);
   if (number(service, "bake_left_ms") > 0) out += ", bake window " + age(number(service, "bake_left_ms")) + " left";
   out += "\n";
+  if (const json::object* connections = member(service, "connections")) {
+    out += "  open      rpm " + text(*connections, "rpm") + ", container " + text(*connections, "container") + " connections";
+    if (const json::object* drain = member(service, "drain")) {
+      out += "; " + text(*drain, "side") + " drains since " + age(number(*drain, "since_ms"));
+      if (!text(*drain, "closes_in_ms").empty()) out += ", closed in " + age(number(*drain, "closes_in_ms"));
+    }
+    out += "\n";
+  }
   if (const json::object* change = member(service, "change")) {
     out += "  change    " + text(*change, "kind") + " to " + text(*change, "to") + " by " + text(*change, "user") + ", " +
            text(*change, "phase") + " for " + age(number(*change, "since_ms")) + "\n";
@@ -172,9 +180,17 @@ std::string print_dry_run(const json::object& result, const Style& style) {
              padded(text(*guard, "guard"), 9) + text(*guard, "text") + "\n";
     }
   }
+  if (const json::object* connections = member(result, "connections")) {
+    out += "  open connections stay where they are: rpm " + text(*connections, "rpm") + ", container " + text(*connections, "container") + "\n";
+  }
   const std::string transaction = text(result, "transaction");
   out += transaction.empty() ? "the kernel holds this already\n" : "the kernel transaction:\n" + transaction;
   return out;
+}
+
+std::string print_drain(const json::object& result) {
+  return text(result, "service") + ": " + text(result, "message") + " (rpm " + text(result, "rpm") + ", container " +
+         text(result, "container") + ")\n";
 }
 
 std::string print_record(const json::object& record, const Style& style) {

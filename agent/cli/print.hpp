@@ -19,6 +19,9 @@ struct Style {
 [[nodiscard]] std::string print_change(const std::string& service, const boost::json::object& result);
 [[nodiscard]] std::string print_dry_run(const boost::json::object& result, const Style& style);
 
+/// Connections left: "sample: 3 left on rpm (rpm 3, container 120)".
+[[nodiscard]] std::string print_drain(const boost::json::object& result);
+
 /// One record of the history as one line.
 [[nodiscard]] std::string print_record(const boost::json::object& record, const Style& style);
 

@@ -107,11 +107,23 @@ struct Hooks {
   bool operator==(const Hooks&) const = default;
 };
 
+/// What becomes of the connections that a side still has when it gets no new ones.
+struct Drain {
+  enum class Then : std::uint8_t {
+    leave,  ///< They end when they end.
+    close,  ///< After `timeout` they are closed (SOCK_DESTROY, where the kernel has it).
+  };
+  Milliseconds timeout{300'000};
+  Then then = Then::leave;
+  bool operator==(const Drain&) const = default;
+};
+
 struct Service {
   ServicePolicy policy;  ///< Name, thresholds and times: what the decisions need.
   std::vector<Port> ports;
   bool local_traffic = true;  ///< Also redirect connections made on this host.
   Hooks hooks;
+  Drain drain;
   bool guard = true;          ///< Keep the container's ports dark from outside.
   RpmSide rpm;
   ContainerSide container;

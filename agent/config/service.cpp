@@ -61,6 +61,14 @@ void read_command(Mapping& mapping, std::string_view key, std::vector<std::strin
   }
 }
 
+void read_drain(Mapping& root, Service& service) {
+  auto drain = root.section("drain");
+  if (!drain) return;
+  drain->duration("timeout", service.drain.timeout, 0s, 24h);
+  drain->choice<Drain::Then>("then", service.drain.then, {{"leave", Drain::Then::leave}, {"close", Drain::Then::close}});
+  drain->finish();
+}
+
 void read_hooks(Mapping& root, Service& service) {
   auto hooks = root.section("hooks");
   if (!hooks) return;
@@ -214,6 +222,7 @@ ReadService read_service(const Value& root) {
   mapping.choice<RpmUnhealthy>("rpm_unhealthy", service.policy.rpm_unhealthy,
                                {{"stay", RpmUnhealthy::stay}, {"failover", RpmUnhealthy::failover}});
   read_hooks(mapping, service);
+  read_drain(mapping, service);
   read_rpm(mapping, service);
   read_container(mapping, service);
   mapping.finish();

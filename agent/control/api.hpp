@@ -39,7 +39,10 @@ class Api {
   virtual ~Api() = default;
 
   // Reading.
-  [[nodiscard]] virtual boost::json::value status(std::optional<std::string> service) const = 0;
+  /// Null if there is no such service.
+  [[nodiscard]] virtual boost::asio::awaitable<boost::json::value> status(std::optional<std::string> service) const = 0;
+  /// The connections left on the side that gets no new ones; with `wait`, once there are none, or when that time is over.
+  [[nodiscard]] virtual Outcome drain(std::string service, std::optional<Milliseconds> wait) const = 0;
   [[nodiscard]] virtual bool has_service(std::string_view name) const = 0;
   [[nodiscard]] virtual std::vector<std::string> service_names() const = 0;
   [[nodiscard]] virtual Expected<std::vector<boost::json::object>> history(std::optional<std::string> service,

@@ -46,7 +46,7 @@ Reply no_such_service(const Api& api, const std::string& name) {
 
 Reply no_such_path() {
   return error_reply(404, Error{ErrorCode::usage,
-                                "there is nothing here; see GET /v1/status, /v1/services/NAME, /v1/history, /v1/events, "
+                                "there is nothing here; see GET /v1/status, /v1/services/NAME, /v1/services/NAME/drain, /v1/history, /v1/events, "
                                 "/v1/version; POST /v1/services/NAME/flip, confirm, revert, hold, release; POST /v1/rescue"});
 }
 
@@ -61,6 +61,18 @@ asio::awaitable<Reply> flip(Api& api, std::string service, Body body, Actor acto
   if (!request) co_return error_reply(request.error());
   if (request->dry_run) co_return reply_to(co_await api.dry_run(std::move(*request)));
   co_return reply_to(co_await api.flip(std::move(*request), std::move(actor)));
+}
+
+/// Only looks, and so takes no more than looking does: GET, with ?wait=DURATION.
+asio::awaitable<Reply> drain(const Api& api, std::string service, const Target& target) {
+  std::optional<Milliseconds> wait;
+  if (const auto asked = target.query.find("wait"); asked != target.query.end()) {
+    auto duration = parse_duration(asked->second);
+    if (!duration) co_return error_reply(Error{ErrorCode::usage, "'wait': " + duration.error().message});
+    if (*duration > std::chrono::hours(24)) co_return error_reply(Error{ErrorCode::usage, "'wait' is at most 24h"});
+    wait = *duration;
+  }
+  co_return reply_to(co_await api.drain(std::move(service), wait));
 }
 
 asio::awaitable<Reply> change(Api& api, std::string service, std::string verb, std::string text, Actor actor) {
@@ -144,8 +156,14 @@ asio::awaitable<Reply> answer(Api& api, const Access& access, Question question)
   const auto& path = question.target.path;
   const bool known_root = !path.empty() && path[0] == "v1";
   const bool of_service = known_root && path.size() >= 3 && path[1] == "services";
-  const bool changes = known_root && ((of_service && path.size() == 4) || (path.size() == 2 && path[1] == "rescue"));
+  const bool drains = of_service && path.size() == 4 && path[3] == "drain";
+  const bool changes = known_root && ((of_service && path.size() == 4 && !drains) || (path.size() == 2 && path[1] == "rescue"));
   if (auto error = forbidden(question.peer, access, changes && question.method == "POST")) co_return error_reply(403, *error);
+  if (drains) {
+    if (question.method != "GET") co_return wrong_method("GET");
+    if (!api.has_service(path[2])) co_return no_such_service(api, path[2]);
+    co_return co_await drain(api, path[2], question.target);
+  }
   if (changes) {
     const std::string verb = path.back();
     const bool known = std::ranges::count(service_verbs, verb) > 0 || !of_service;
@@ -160,8 +178,8 @@ asio::awaitable<Reply> answer(Api& api, const Access& access, Question question)
   const std::string what = path.size() == 2 ? path[1] : "";
   if (!of_service && what != "status" && what != "history" && what != "version") co_return no_such_path();
   if (question.method != "GET") co_return wrong_method("GET");
-  if (of_service) co_return ok(api.status(path[2]));
-  if (what == "status") co_return ok(api.status(std::nullopt));
+  if (of_service) co_return ok(co_await api.status(path[2]));
+  if (what == "status") co_return ok(co_await api.status(std::nullopt));
   if (what == "version") co_return ok(json::value(api.version()));
   co_return history(api, question.target);
 }

@@ -16,6 +16,7 @@ std::string_view name_of(RecordKind kind) {
     case RecordKind::hold: return "hold";
     case RecordKind::release: return "release";
     case RecordKind::rescue: return "rescue";
+    case RecordKind::drain: return "drain";
     case RecordKind::drift: return "drift";
     case RecordKind::health: return "health";
     case RecordKind::workload: return "workload";

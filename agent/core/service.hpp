@@ -27,6 +27,7 @@ enum class RecordKind : std::uint8_t {
   hold,
   release,
   rescue,
+  drain,     ///< Connections left on a side without new ones: how many, and how they ended.
   drift,     ///< Somebody else changed our kernel rules; they were put back.
   health,    ///< A side became healthy or sick.
   workload,  ///< A side started, ended, vanished.

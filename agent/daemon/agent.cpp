@@ -3,6 +3,8 @@
 #include <grp.h>
 #include <spdlog/spdlog.h>
 
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/json.hpp>
 
 #include "core/guards.hpp"
@@ -265,24 +267,63 @@ std::shared_ptr<ServiceRunner> Agent::runner(const std::string& service) const {
   return found == runners_.end() ? nullptr : found->second;
 }
 
-json::value Agent::status(std::optional<std::string> service) const {
-  const Instant now = host::now();
+asio::awaitable<json::value> Agent::status(std::optional<std::string> service) const {
   if (service) {
     const auto found = runner(*service);
-    return found ? json::value(status_of(*found, now)) : json::value(nullptr);
+    if (!found) co_return json::value(nullptr);
+    const auto connections = co_await found->connections();
+    co_return json::value(status_of(*found, connections, host::now()));
   }
   json::array services;
-  for (const auto& [name, runner] : runners_) services.push_back(status_of(*runner, now));
+  for (const std::string& name : service_names()) {  // By name: a reload may come in between.
+    const auto found = runner(name);
+    if (!found) continue;
+    const auto connections = co_await found->connections();
+    services.push_back(status_of(*found, connections, host::now()));
+  }
   json::array alarm_texts;
   if (!kernel_trouble_.empty()) alarm_texts.emplace_back("the kernel does not take our rules: " + kernel_trouble_);
   if (!lease_trouble_.empty()) alarm_texts.emplace_back("the lease cannot be renewed: " + lease_trouble_);
-  return json::object{{"version", version_text},
+  json::object status{{"version", version_text},
                       {"ready", settled()},
                       {"backend", router_.backend_name()},
                       {"lease_ms", config_.agent.lease.count()},
                       {"alarms", std::move(alarm_texts)},
                       {"drift", json::object{{"repairs", router_.repairs()}, {"last", last_drift_}}},
                       {"services", std::move(services)}};
+  co_return json::value(std::move(status));
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::drain(std::string service, std::optional<Milliseconds> wait) const {
+  constexpr Milliseconds pause{200};  // The kernel has no event for "the last connection of a port ended".
+  const auto found = runner(service);
+  if (!found) co_return fail(ErrorCode::usage, "there is no service '" + service + "'");
+  const Instant begun = host::now();
+  for (;;) {
+    const auto counted = co_await found->connections();
+    if (!counted) co_return std::unexpected(Error(counted.error()).within("counting connections"));
+    const Route route = found->state().effective;
+    json::object details{{"service", service}, {"rpm", (*counted)[Side::rpm]}, {"container", (*counted)[Side::container]}};
+    if (route.uses(Side::rpm) && route.uses(Side::container)) {
+      if (wait) co_return fail(ErrorCode::refused, service + ": both sides get new connections (" + describe(route) + "), none drains");
+      details["message"] = "both sides get new connections (" + describe(route) + ")";
+      co_return control::ChangeResult{"", std::move(details)};
+    }
+    const Side side = route.uses(Side::rpm) ? Side::container : Side::rpm;
+    const std::size_t left = (*counted)[side];
+    const std::string text = left == 0 ? "no connection is left on " + std::string(name_of(side))
+                                       : std::to_string(left) + " left on " + std::string(name_of(side));
+    details["side"] = name_of(side);
+    details["left"] = left;
+    details["message"] = text;
+    if (!wait || left == 0) co_return control::ChangeResult{text, std::move(details)};
+    if (host::now() - begun >= *wait) {
+      co_return fail(ErrorCode::timed_out, service + ": waited " + format_duration(*wait) + ": " + text);
+    }
+    boost::system::error_code ignored;
+    asio::steady_timer timer(executor_, pause);
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
 }
 
 bool Agent::has_service(std::string_view name) const { return runners_.contains(name); }
@@ -327,6 +368,7 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::dry_run(control::FlipReq
   const auto found = runner(request.service);
   if (!found) co_return fail(ErrorCode::usage, "there is no service '" + request.service + "'");
   if (request.to.uses(Side::container)) co_await found->refresh();
+  const auto connections = co_await found->connections();
   const ServiceState& state = found->state();
   const std::vector<Guard> guards = guards_of_flip(state, request.to);
   const auto obstacle = first_in_the_way(guards, request.force);
@@ -347,6 +389,7 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::dry_run(control::FlipReq
                             {"to", describe(request.to)},
                             {"would_be_done", !obstacle},
                             {"guards", std::move(verdicts)},
+                            {"connections", connections_of(connections)},
                             {"transaction", router_.preview(request.service, request.to, request.confirm_within)}}};
 }
 

@@ -38,7 +38,9 @@ class Agent final : public control::Api {
   void flush();
 
   // control::Api
-  [[nodiscard]] boost::json::value status(std::optional<std::string> service) const override;
+  [[nodiscard]] boost::asio::awaitable<boost::json::value> status(std::optional<std::string> service) const override;
+  [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> drain(
+      std::string service, std::optional<Milliseconds> wait) const override;
   [[nodiscard]] bool has_service(std::string_view name) const override;
   [[nodiscard]] std::vector<std::string> service_names() const override;
   [[nodiscard]] Expected<std::vector<boost::json::object>> history(std::optional<std::string> service, std::size_t limit,

@@ -25,13 +25,17 @@ class ServiceRunner::Pending {
 };
 
 ServiceRunner::ServiceRunner(std::shared_ptr<const Surroundings> surroundings, config::Service service)
-    : surroundings_(std::move(surroundings)), service_(std::move(service)), wake_(surroundings_->executor) {
+    : surroundings_(std::move(surroundings)), service_(std::move(service)),
+      drain_(std::make_shared<Drain>(surroundings_->executor, surroundings_->identity.mark,
+                                     [this](Record record) { this->record(record); })),
+      wake_(surroundings_->executor) {
   state_.policy = service_.policy;
 }
 
-ServiceRunner::~ServiceRunner() = default;
+ServiceRunner::~ServiceRunner() { drain_->stop(); }
 
 void ServiceRunner::boot(const state::Store::Loaded& saved, const KernelRoute& kernel) {
+  drained_from_ = kernel.kind == KernelRoute::Kind::active ? kernel.route : Route{};
   happen(event::Booted{saved.durable, saved.trouble, kernel, host::boot_id()});
 }
 
@@ -44,6 +48,7 @@ void ServiceRunner::begin() {
 void ServiceRunner::end() {
   ended_ = true;
   wake_.cancel();
+  drain_->stop();
   for (const Side side : both_sides) {
     ++generation_[side];
     checkers_[side].reset();
@@ -126,6 +131,7 @@ void ServiceRunner::drain() {
   draining_ = false;
   if (!stepped || !begun_) return;
   arm_wake();
+  follow_drain();
   for (const Side side : both_sides) {
     if (checkers_[side]) checkers_[side]->set_fast(state_.sides[side].verdict != Verdict::healthy);
   }
@@ -143,6 +149,21 @@ void ServiceRunner::arm_wake() {
     const auto self = weak.lock();
     if (!error && self) self->happen(event::Woken{});
   });
+}
+
+/// A side that has lost its share of the route drains; one that has it back does not.
+void ServiceRunner::follow_drain() {
+  const Route before = std::exchange(drained_from_, state_.effective);
+  for (const Side side : both_sides) {
+    const bool lost = before.uses(side) && !state_.effective.uses(side);
+    if (lost) drain_->start(side, service_.ports, service_.drain);
+    const bool back = drain_->progress() && drain_->progress()->side == side && state_.effective.uses(side);
+    if (back) drain_->stop();
+  }
+}
+
+asio::awaitable<Expected<PerSide<std::size_t>>> ServiceRunner::connections() const {
+  return count_connections(service_.ports, surroundings_->identity.mark);
 }
 
 void ServiceRunner::watch_sides() {

@@ -7,10 +7,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "config/config.hpp"
 #include "core/step.hpp"
+#include "daemon/drain.hpp"
 #include "health/checker.hpp"
 #include "state/store.hpp"
 #include "traffic/router.hpp"
@@ -57,6 +59,10 @@ class ServiceRunner : public std::enable_shared_from_this<ServiceRunner> {
   /// Stops the container side, for a service that is leaving the configuration.
   [[nodiscard]] boost::asio::awaitable<Expected<void>> stop_container();
 
+  /// Connections that clients have open to each side now.
+  [[nodiscard]] boost::asio::awaitable<Expected<PerSide<std::size_t>>> connections() const;
+  [[nodiscard]] const std::optional<Drain::Progress>& draining() const { return drain_->progress(); }
+
   [[nodiscard]] const ServiceState& state() const { return state_; }
   [[nodiscard]] const config::Service& service() const { return service_; }
   /// As the kernel shall treat the service now.
@@ -70,6 +76,7 @@ class ServiceRunner : public std::enable_shared_from_this<ServiceRunner> {
   void watch_sides();
   void watch_side(Side side);
   void arm_wake();
+  void follow_drain();
 
   void carry_out(const action::Apply& apply);
   void carry_out(const action::Save& save);
@@ -95,6 +102,8 @@ class ServiceRunner : public std::enable_shared_from_this<ServiceRunner> {
   PerSide<std::shared_ptr<workload::WorkloadSide>> sides_;
   PerSide<std::unique_ptr<health::Checker>> checkers_;
   PerSide<std::uint64_t> generation_;  ///< Reports of a side that was replaced by a reload are dropped.
+  std::shared_ptr<Drain> drain_;
+  Route drained_from_;  ///< The route that the drain knows of.
   boost::asio::steady_timer wake_;
   RequestId last_request_ = 0;
   std::map<RequestId, std::shared_ptr<Pending>> pending_;

@@ -37,6 +37,15 @@ json::value confirm_of(const ServiceState& state, Instant now) {
                       {"left_ms", std::max<std::int64_t>((confirm.deadline - now).count(), 0)}};
 }
 
+json::value drain_of(const ServiceRunner& runner, Instant now) {
+  if (!runner.draining()) return nullptr;
+  const Drain::Progress& drain = *runner.draining();
+  json::object object{{"side", name_of(drain.side)}, {"left", drain.left}, {"since_ms", (now - drain.since).count()},
+                      {"closes_in_ms", nullptr}};
+  if (drain.closes_at) object["closes_in_ms"] = std::max<std::int64_t>((*drain.closes_at - now).count(), 0);
+  return object;
+}
+
 json::object side_of(const SideState& side, const std::string& name, Instant now) {
   json::object object{{"name", name},
                       {"state", name_of(side.workload.state)},
@@ -59,7 +68,12 @@ json::object side_of(const SideState& side, const std::string& name, Instant now
 
 }  // namespace
 
-json::object status_of(const ServiceRunner& runner, Instant now) {
+json::value connections_of(const Expected<PerSide<std::size_t>>& connections) {
+  if (!connections) return nullptr;
+  return json::object{{"rpm", (*connections)[Side::rpm]}, {"container", (*connections)[Side::container]}};
+}
+
+json::object status_of(const ServiceRunner& runner, const Expected<PerSide<std::size_t>>& connections, Instant now) {
   const ServiceState& state = runner.state();
   const config::Service& service = runner.service();
   json::array ports;
@@ -71,7 +85,7 @@ json::object status_of(const ServiceRunner& runner, Instant now) {
   }
   json::array alarm_texts;
   for (const std::string& text : alarms(state)) alarm_texts.emplace_back(text);
-  const bool baking = state.bake_until && now < *state.bake_until && state.effective.uses(Side::container);
+  const bool baking = !state.change && state.bake_until && now < *state.bake_until && state.effective.uses(Side::container);
   return json::object{
       {"name", service.policy.name},
       {"route", json::object{{"intended", describe(state.durable.route)},
@@ -81,6 +95,8 @@ json::object status_of(const ServiceRunner& runner, Instant now) {
       {"change", change_of(state, now)},
       {"hold", hold_of(state)},
       {"confirm", confirm_of(state, now)},
+      {"connections", connections_of(connections)},
+      {"drain", drain_of(runner, now)},
       {"bake_left_ms", baking ? (*state.bake_until - now).count() : 0},
       {"alarms", std::move(alarm_texts)},
       {"sides", json::object{{"rpm", side_of(state.sides[Side::rpm], service.rpm.unit, now)},

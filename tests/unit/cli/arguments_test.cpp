@@ -87,6 +87,7 @@ int dualctl(std::string arguments, const std::string& socket = "/nonexistent/soc
   add_status(app, context);
   add_flip(app, context);
   add_changes(app, context);
+  add_drain(app, context);
   add_history(app, context);
   add_check_config(app, context);
   add_version(app, context);

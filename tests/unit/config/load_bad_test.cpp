@@ -909,7 +909,7 @@ const std::vector<BadConfig>& bad_configs() {
         "services.d/shop.yaml:6:9: rpm.unit: expected a unit's name that ends in .service, such as "
         "shop.service, got 'shop'",
         "services.d/shop.yaml:7:1: unknown key 'extra'; expected one of name, initial, ports, traffic, bake, "
-        "parity, proof, rpm_unhealthy, hooks, "
+        "parity, proof, rpm_unhealthy, hooks, drain, "
         "rpm, container",
         "services.d/tail.yaml:1:1: expected a mapping, got a list"}},
   };

@@ -21,7 +21,12 @@ using ::testing::HasSubstr;
 
 class FakeApi final : public Api {
  public:
-  json::value status(std::optional<std::string> service) const override { return json::object{{"asked", service.value_or("all")}}; }
+  boost::asio::awaitable<json::value> status(std::optional<std::string> service) const override {
+    co_return json::value(json::object{{"asked", service.value_or("all")}});
+  }
+  Outcome drain(std::string, std::optional<Milliseconds> wait) const override {
+    co_return ChangeResult{"", {{"wait", wait ? wait->count() : -1}}};
+  }
   bool has_service(std::string_view name) const override { return name == "shop"; }
   std::vector<std::string> service_names() const override { return {"shop"}; }
   Expected<std::vector<json::object>> history(std::optional<std::string>, std::size_t limit, bool changes_only) const override {
