@@ -57,7 +57,8 @@ class OtherFlips {
     thread_ = std::thread([this] {
       while (!over_) {
         for (const char* side : {"rpm", "container"}) {
-          if (instance_.inside(std::string("dualctl flip other ") + side).status != 0) ++failed;
+          const Outcome flip = instance_.inside(std::string("dualctl flip other ") + side);
+          EXPECT_EQ(flip.status, 0) << flip.output << instance_.inside("dualctl history other --all | tail -n 20").output;
           ++flips;
         }
       }
@@ -68,7 +69,6 @@ class OtherFlips {
     thread_.join();
   }
   std::atomic<int> flips = 0;
-  std::atomic<int> failed = 0;
 
  private:
   const Instance& instance_;
@@ -100,7 +100,6 @@ TEST(Canary, SharesAreWhatWasAskedFor) {
   }
   std::printf("%ld connections, %d flips of another service meanwhile\n", total, others.flips.load());
   EXPECT_GE(total, 200'000);
-  EXPECT_EQ(others.failed, 0);
 }
 
 /// Who answers each client address, asked once from each.
@@ -134,7 +133,7 @@ TEST(Canary, StickyClientsStayAndOnlyEverMoveToTheContainer) {
   const OtherFlips others(instance);
   std::vector<std::string> addresses;
   std::string add;
-  for (int i = 10; i < 110; ++i) {
+  for (int i = 20; i < 120; ++i) {
     addresses.push_back("192.0.2." + std::to_string(i));
     addresses.push_back("2001:db8::" + std::to_string(i));
     add += "ip addr add 192.0.2." + std::to_string(i) +
@@ -152,7 +151,6 @@ TEST(Canary, StickyClientsStayAndOnlyEverMoveToTheContainer) {
     EXPECT_NEAR(static_cast<double>(now.size()), static_cast<double>(addresses.size()) * percent / 100, 40) << percent;
     before = now;
   }
-  EXPECT_EQ(others.failed, 0);
 }
 
 TEST(Canary, TestersAlwaysGetTheContainerAndNobodyElse) {
