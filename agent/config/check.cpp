@@ -9,9 +9,14 @@ using namespace std::chrono_literals;
 namespace {
 
 /// The port of a check, and that it is this side's.
-void read_port(Mapping& mapping, std::uint16_t& port, const std::vector<std::uint16_t>& foreign_ports) {
+void read_port(Mapping& mapping, std::uint16_t& port, std::optional<std::uint16_t> first_port,
+               const std::vector<std::uint16_t>& foreign_ports) {
+  port = first_port.value_or(0);
   const auto value = mapping.find("port");
-  if (!value) return;
+  if (!value) {
+    if (!first_port && !foreign_ports.empty()) mapping.problem("key 'port' is missing; all ports of the service are UDP");
+    return;
+  }
   const auto number = value->integer(1, std::numeric_limits<std::uint16_t>::max());
   if (!number) return;
   port = static_cast<std::uint16_t>(*number);
@@ -35,11 +40,10 @@ void read_status(Mapping& http, std::vector<int>& status) {
   }
 }
 
-HttpCheck read_http(Mapping& http, std::uint16_t first_port,
+HttpCheck read_http(Mapping& http, std::optional<std::uint16_t> first_port,
                     const std::vector<std::uint16_t>& foreign_ports) {
   HttpCheck check;
-  check.port = first_port;
-  read_port(http, check.port, foreign_ports);
+  read_port(http, check.port, first_port, foreign_ports);
   http.text("path", check.path, form::http_path);
   http.text("host", check.host, form::http_host);
   http.text("address", check.address, form::address);
@@ -49,10 +53,9 @@ HttpCheck read_http(Mapping& http, std::uint16_t first_port,
   return check;
 }
 
-TcpCheck read_tcp(Mapping& tcp, std::uint16_t first_port, const std::vector<std::uint16_t>& foreign_ports) {
+TcpCheck read_tcp(Mapping& tcp, std::optional<std::uint16_t> first_port, const std::vector<std::uint16_t>& foreign_ports) {
   TcpCheck check;
-  check.port = first_port;
-  read_port(tcp, check.port, foreign_ports);
+  read_port(tcp, check.port, first_port, foreign_ports);
   tcp.text("address", check.address, form::address);
   tcp.finish();
   return check;
@@ -75,11 +78,16 @@ ExecCheck read_exec(Mapping& exec) {
 
 }  // namespace
 
-Check read_check(Mapping& side, std::uint16_t first_port, const std::vector<std::uint16_t>& foreign_ports) {
+Check read_check(Mapping& side, std::optional<std::uint16_t> first_port, const std::vector<std::uint16_t>& foreign_ports) {
+  // What is wrong with the ports has been said: a check does not complain again.
+  const bool only_udp = !first_port && !foreign_ports.empty();
   Check check;
-  check.probe = TcpCheck{.port = first_port};
+  check.probe = TcpCheck{.port = first_port.value_or(0)};
   auto mapping = side.section("check");
-  if (!mapping) return check;
+  if (!mapping) {
+    if (only_udp) side.problem("all ports are UDP, which cannot be connected to; expected a 'check' with exec, or with a TCP 'port'");
+    return check;
+  }
   int kinds = 0;
   if (auto http = mapping->section("http")) {
     ++kinds;

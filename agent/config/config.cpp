@@ -6,6 +6,8 @@ std::string_view name_of(Protocol protocol) {
   switch (protocol) {
     case Protocol::tcp:
       return "tcp";
+    case Protocol::udp:
+      return "udp";
   }
   return "tcp";
 }

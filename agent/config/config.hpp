@@ -17,7 +17,7 @@
 /// The configuration as typed values. load() is the only reader: the daemon, `check-config` and a reload use it.
 namespace dualdeploy::config {
 
-enum class Protocol : std::uint8_t { tcp };
+enum class Protocol : std::uint8_t { tcp, udp };
 [[nodiscard]] std::string_view name_of(Protocol protocol);
 
 /// One front port and where each side listens for it.

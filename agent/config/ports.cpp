@@ -1,4 +1,5 @@
 #include <map>
+#include <utility>
 
 #include "config/schema.hpp"
 
@@ -17,9 +18,9 @@ class Claims {
   Claims(const std::vector<ReadService>& services, std::vector<Report>& reports)
       : services_(services), reports_(reports) {}
 
-  void add(std::uint16_t port, const Claim& claim, const YAML::Mark& mark) {
+  void add(Protocol protocol, std::uint16_t port, const Claim& claim, const YAML::Mark& mark) {
     if (port == 0) return;  // Bad, and reported as such.
-    const auto [position, is_new] = first_.try_emplace(port, claim);
+    const auto [position, is_new] = first_.try_emplace({protocol, port}, claim);
     if (is_new) return;
     const Claim& first = position->second;
     const bool is_same = first.service == claim.service;
@@ -37,7 +38,7 @@ class Claims {
 
   const std::vector<ReadService>& services_;
   std::vector<Report>& reports_;
-  std::map<std::uint16_t, Claim> first_;
+  std::map<std::pair<Protocol, std::uint16_t>, Claim> first_;
 };
 
 }  // namespace
@@ -49,9 +50,9 @@ void check_ports(const std::vector<ReadService>& services, std::vector<Report>& 
     for (std::size_t entry = 0; entry < read.service.ports.size(); ++entry) {
       const Port& port = read.service.ports[entry];
       const PortMarks& marks = read.ports[entry];
-      claims.add(port.front, {service, entry, "front"}, marks.front);
-      if (port.rpm != port.front) claims.add(port.rpm, {service, entry, "rpm"}, marks.rpm);
-      claims.add(port.container, {service, entry, "container"}, marks.container);
+      claims.add(port.protocol, port.front, {service, entry, "front"}, marks.front);
+      if (port.rpm != port.front) claims.add(port.protocol, port.rpm, {service, entry, "rpm"}, marks.rpm);
+      claims.add(port.protocol, port.container, {service, entry, "container"}, marks.container);
     }
   }
 }

@@ -25,9 +25,9 @@ struct ReadService {
 
 [[nodiscard]] Agent read_agent(const Value& root);
 [[nodiscard]] ReadService read_service(const Value& root);
-/// `check` of a side; `first_port` is what a check without a port of its own uses. `foreign_ports` answer for
+/// `check` of a side; `first_port` is what a check without a port of its own uses, if there is one. `foreign_ports` answer for
 /// the other side: there a check would say nothing of this one.
-[[nodiscard]] Check read_check(Mapping& side, std::uint16_t first_port,
+[[nodiscard]] Check read_check(Mapping& side, std::optional<std::uint16_t> first_port,
                                const std::vector<std::uint16_t>& foreign_ports);
 
 /// Every port belongs to one entry of one service, and there only the front port and the RPM's may be the

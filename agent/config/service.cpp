@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "config/schema.hpp"
 
 namespace dualdeploy::config {
@@ -42,7 +44,7 @@ void read_ports(Mapping& root, ReadService& read) {
     }
     port.rpm = port.front;
     mapping.port("rpm", port.rpm);
-    mapping.choice<Protocol>("protocol", port.protocol, {{"tcp", Protocol::tcp}});
+    mapping.choice<Protocol>("protocol", port.protocol, {{"tcp", Protocol::tcp}, {"udp", Protocol::udp}});
     read.ports.push_back({mapping.mark_of("front"), mapping.mark_of("rpm"), mapping.mark_of("container")});
     read.service.ports.push_back(port);
     mapping.finish();
@@ -80,6 +82,12 @@ void read_hooks(Mapping& root, Service& service) {
   service.policy.after_hook = !service.hooks.after.empty();
 }
 
+/// What a check without a port of its own connects to; nothing if all ports are UDP.
+std::optional<std::uint16_t> first_tcp(const std::vector<Port>& ports, std::uint16_t Port::* of_side) {
+  const auto found = std::ranges::find(ports, Protocol::tcp, &Port::protocol);
+  return found == ports.end() ? std::nullopt : std::optional((*found).*of_side);
+}
+
 void read_restart(Mapping& side, SidePolicy& policy) {
   auto restart = side.section("restart");
   if (!restart) return;
@@ -114,7 +122,7 @@ void read_rpm(Mapping& root, Service& service) {
   read_command(mapping, "revision", rpm.revision);
   std::vector<std::uint16_t> foreign_ports;
   for (const Port& port : service.ports) foreign_ports.push_back(port.container);
-  rpm.check = read_check(mapping, service.ports.empty() ? 0 : service.ports.front().rpm, foreign_ports);
+  rpm.check = read_check(mapping, first_tcp(service.ports, &Port::rpm), foreign_ports);
   read_policy(mapping, service.policy.sides[Side::rpm]);
   mapping.finish();
 }
@@ -189,8 +197,7 @@ void read_container(Mapping& root, Service& service) {
   mapping.duration("stop_timeout", container.stop_timeout, 0s, 10min);
   std::vector<std::uint16_t> foreign_ports;
   for (const Port& port : service.ports) foreign_ports.insert(foreign_ports.end(), {port.front, port.rpm});
-  container.check =
-      read_check(mapping, service.ports.empty() ? 0 : service.ports.front().container, foreign_ports);
+  container.check = read_check(mapping, first_tcp(service.ports, &Port::container), foreign_ports);
   read_policy(mapping, service.policy.sides[Side::container]);
   mapping.finish();
 }

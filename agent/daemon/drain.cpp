@@ -22,7 +22,9 @@ constexpr Milliseconds count_interval{500};
 
 std::vector<std::uint16_t> ports_of(const std::vector<config::Port>& ports, Side side) {
   std::vector<std::uint16_t> numbers;
-  for (const config::Port& port : ports) numbers.push_back(side == Side::rpm ? port.rpm : port.container);
+  for (const config::Port& port : ports) {
+    if (port.protocol == config::Protocol::tcp) numbers.push_back(side == Side::rpm ? port.rpm : port.container);
+  }
   return numbers;
 }
 

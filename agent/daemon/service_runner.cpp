@@ -1,5 +1,6 @@
 #include "daemon/service_runner.hpp"
 
+#include <algorithm>
 #include <boost/asio/experimental/channel.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
@@ -189,7 +190,8 @@ void ServiceRunner::watch_side(Side side) {
     sides_[side] = std::make_shared<workload::ContainerSide>(executor, surroundings_->engine, service_.policy.name,
                                                              service_.container, report);
   }
-  const config::Port& first = service_.ports.front();
+  const auto tcp = std::ranges::find(service_.ports, config::Protocol::tcp, &config::Port::protocol);
+  const config::Port& first = tcp == service_.ports.end() ? service_.ports.front() : *tcp;
   checkers_[side] = std::make_unique<health::Checker>(
       executor, side == Side::rpm ? service_.rpm.check : service_.container.check,
       side == Side::rpm ? first.rpm : first.container, surroundings_->identity,

@@ -20,10 +20,11 @@ Expected<std::optional<Route>> forget_route(const fs::path& file) {
   if (!content) return std::unexpected(content.error());
   boost::system::error_code error;
   auto durable = durable_from_json(json::parse(*content, error));
-  if (error || !durable || (durable->route.all_rpm() && !durable->intent)) return std::optional<Route>{};
+  if (error || !durable || (durable->route.all_rpm() && !durable->intent && !durable->confirm)) return std::optional<Route>{};
   const Route before = durable->route;
   durable->route = Route{};
   durable->intent.reset();
+  durable->confirm.reset();
   if (auto written = write_atomically(file, json::serialize(to_json(*durable)) + "\n"); !written) {
     return std::unexpected(written.error());
   }

@@ -146,6 +146,20 @@ std::string add_guard(const ServiceRules& service) {
   return text;
 }
 
+/// UDP ports whose sides only answer: a datagram from there that belongs to no flow is a late answer of a side that has lost
+/// its flows. It would reach the client from a port that it has never asked, and begin a flow of the wrong side.
+template <class Pick>
+std::string change_answering(const ServiceRules& service, const std::string& verb, const Pick& side_port) {
+  std::string text;
+  for (const config::Port& port : service.ports) {
+    if (port.protocol != config::Protocol::udp) continue;
+    text += verb + " element " + std::string(table_name) + " answering { udp . " + std::to_string(side_port(port)) + " }\n";
+  }
+  return text;
+}
+constexpr auto container_port = [](const config::Port& port) { return port.container; };
+constexpr auto rpm_port = [](const config::Port& port) { return port.rpm; };
+
 std::string skeleton(const Rules& rules) {
   const std::string own = "meta mark " + std::to_string(rules.probe_mark) + " return";
   const std::string own_group =
@@ -153,21 +167,27 @@ std::string skeleton(const Rules& rules) {
   // Only a SYN chooses a side: a connection older than these rules, picked up mid-stream by connection tracking, is
   // never moved.
   const std::string first_packet = "tcp flags & (fin | syn | rst | ack) == syn";
-  const std::string dispatch = first_packet + " meta l4proto . th dport vmap @";
+  const std::string by_port = " meta l4proto . th dport ";
+  const auto dispatch = [&](const std::string& map) {
+    return "    " + first_packet + by_port + "vmap @" + map + "\n    meta l4proto udp" + by_port + "vmap @" + map + "\n";
+  };
   const auto hook = [&](const std::string& name, const std::string& suffix) {
     return "  chain " + name + " {\n    type nat hook " + name + " priority -110; policy accept;\n    " + own + "\n" +
-           (name == "output" ? own_group : "") + "    fib daddr type != local return\n    " + dispatch + "redirects" + suffix + "\n    " + dispatch + "homes" +
-           suffix + "\n  }\n";
+           (name == "output" ? own_group : "") + "    fib daddr type != local return\n" + dispatch("redirects" + suffix) +
+           dispatch("homes" + suffix) + "  }\n";
   };
   std::string text = "table " + std::string(table_name) + " {\n";
   for (const std::string suffix : {"", "_local"}) {
     text += "  map redirects" + suffix + " { type inet_proto . inet_service : verdict; flags timeout; }\n";
     text += "  map homes" + suffix + " { type inet_proto . inet_service : verdict; }\n";
   }
-  text += "  set guarded { type inet_proto . inet_service; }\n";
+  text += "  set guarded { type inet_proto . inet_service; }\n  set answering { type inet_proto . inet_service; }\n";
   text += hook("prerouting", "") + hook("output", "_local");
   text += "  chain guard {\n    type filter hook input priority -10; policy accept;\n    iif lo return\n    " + own +
-          "\n    ct status dnat return\n    " + first_packet + " meta l4proto . th dport @guarded drop\n  }\n}\n";
+          "\n    ct status dnat return\n    " + first_packet + by_port + "@guarded drop\n    meta l4proto udp ct state new" + by_port +
+          "@guarded drop\n  }\n";
+  text += "  chain answers {\n    type filter hook output priority -10; policy accept;\n"
+          "    meta l4proto udp ct state new meta l4proto . th sport @answering drop\n  }\n}\n";
   return text;
 }
 
@@ -231,9 +251,10 @@ std::string render_table(const Rules& rules, Instant now) {
   std::string text = "add table " + table + "\ndelete table " + table + "\n" + skeleton(rules);
   for (const auto& [name, service] : rules.services) {
     if (service.guard) text += add_guard(service);
+    text += change_answering(service, "add", container_port);
     if (away_from_front(service)) text += add_home(service);
     if (service.planned.all_rpm()) continue;
-    text += fill_service_chain(service);
+    text += fill_service_chain(service) + change_answering(service, "add", rpm_port);
     if (service.active) text += add_elements(service, rules.lease, now);
   }
   return text;
@@ -244,9 +265,9 @@ std::string render_change(const ServiceRules& before, const ServiceRules& after,
   if (after.planned.all_rpm()) {
     if (before.planned.all_rpm()) return text;
     if (before.active) text += remove_elements(before);
-    return text + remove_service_chain(before);
+    return text + remove_service_chain(before) + change_answering(before, "delete", rpm_port);
   }
-  text += fill_service_chain(after);
+  text += fill_service_chain(after) + change_answering(after, "add", rpm_port);
   if (before.active || after.active) text += remove_elements(after);
   if (after.active) text += add_elements(after, lease, now);
   return text;

@@ -17,6 +17,7 @@
 ///   chain container-NAME               dnat to the container's ports. The address is kept, so that a connection to a
 ///                                      second address stays there.
 ///   chain home-NAME                    dnat to the RPM's ports, where these are not the front ports
+///   set   answering                    UDP ports of sides that may only answer, and chain answers, which drops the rest
 ///   chains prerouting, output, guard   hooks; the same few rules for any number of services
 namespace dualdeploy::traffic {
 

@@ -17,6 +17,8 @@ struct ProofOf {
   PerSide<std::int64_t> pids;  ///< Main processes; 0 where unknown: then who listens is not asked.
 };
 
+/// Both are about TCP ports: a UDP port opens no connection, and who is silent there cannot be told from who is not there.
+
 /// Before a route is applied: whether clients will find somebody, and the right one, if the container gets connections.
 ///
 /// - Wherever the RPM listens (address family, address) the container's port is listened on too.

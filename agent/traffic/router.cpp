@@ -12,6 +12,7 @@
 #include "host/clock.hpp"
 #include "host/spawn.hpp"
 #include "host/turn.hpp"
+#include "traffic/flows.hpp"
 
 namespace dualdeploy::traffic {
 
@@ -233,6 +234,9 @@ asio::awaitable<Expected<void>> Router::set_route(std::string service, Route rou
     // What is wanted stays wanted when it is the way to the RPM: the lease of the old redirect must not be renewed.
     if (!route.all_rpm()) wanted = before;
     co_return done;
+  }
+  if (auto forgotten = co_await forget_udp_flows(wanted); !forgotten) {
+    spdlog::error("{}: UDP clients that go on talking stay on their side: {}", service, forgotten.error().message);
   }
   impl->established = true;
   impl->begin();

@@ -20,14 +20,6 @@ using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-/// An image of a program of the instance: FROM scratch, the binary and the shared libraries it wants.
-void build_image(const Instance& instance, const std::string& program, const std::string& image) {
-  const std::string context = "/root/image-" + image;
-  instance.write("/root/Dockerfile", "FROM scratch\nCOPY . /\nENTRYPOINT [\"" + program + "\"]\n");
-  instance.do_inside("mkdir " + context + " && cp -L --parents " + program + " $(ldd " + program + " | grep -o '/[^ ]*') " + context +
-                     " && docker build -q -t " + image + " -f /root/Dockerfile " + context);
-}
-
 /// The unit, the image and the configuration are there: the agent takes the service over.
 void start_service(const Instance& instance, const std::string& name) {
   instance.do_inside("systemctl daemon-reload && systemctl reload dualdeployd");
@@ -79,7 +71,7 @@ void deploy_nginx(const Instance& instance) {
   instance.write("/etc/systemd/system/dd-nginx.service",
                  "[Service]\nExecStart=/usr/sbin/nginx -e stderr -c /srv/dd-nginx/rpm.conf\nUser=www-data\n"
                  "AmbientCapabilities=CAP_NET_BIND_SERVICE\nPrivateTmp=yes\n");
-  build_image(instance, "/usr/sbin/nginx", "dd-nginx");
+  instance.build_image("/usr/sbin/nginx", "dd-nginx");
   instance.write("/etc/dualdeploy/services.d/nginx.yaml",
                  "ports: [{front: 81, container: 8081}]\n"
                  "parity: false\nrpm:\n  unit: dd-nginx.service\n  check: {http: {path: /, contains: from rpm}, interval: 500ms}\n"
@@ -156,7 +148,7 @@ TEST(Programs, NginxFlippedUnderKeepAliveAndLargeBodies) {
 void deploy_redis(const Instance& instance) {
   instance.write("/etc/systemd/system/dd-redis.service",
                  "[Service]\nExecStart=/usr/bin/redis-server --port 6379 --protected-mode no --save ''\nUser=redis\n");
-  build_image(instance, "/usr/bin/redis-server", "dd-redis");
+  instance.build_image("/usr/bin/redis-server", "dd-redis");
   instance.write("/etc/dualdeploy/services.d/redis.yaml",
                  "ports: [{front: 6379, container: 6380}]\n"
                  "parity: false\nrpm:\n  unit: dd-redis.service\n"

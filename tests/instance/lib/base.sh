@@ -9,7 +9,7 @@ readonly base_packages=(
     iproute2 nftables iptables conntrack socat curl
     rpm procps kmod busybox-static faketime
     docker.io
-    nginx redis-server redis-tools
+    nginx redis-server redis-tools dnsmasq-base bind9-dnsutils
 )
 # Of no use in a test, or slow: consoles, timers that fetch or clean, waiting for
 # a network that is there before the boot; what belongs to the host's kernel

@@ -86,6 +86,12 @@ void Instance::push(const std::string& source, const std::string& destination) c
 void Instance::write(const std::string& path, const std::string& content) const {
   do_inside("printf %s " + quoted(content) + " > " + quoted(path));
 }
+void Instance::build_image(const std::string& program, const std::string& image) const {
+  const std::string context = "/root/image-" + image;
+  write("/root/Dockerfile", "FROM scratch\nCOPY . /\nENTRYPOINT [\"" + program + "\"]\n");
+  do_inside("mkdir " + context + " && cp -L --parents " + program + " $(ldd " + program + " | grep -o '/[^ ]*') " + context +
+            " && docker build -q -t " + image + " -f /root/Dockerfile " + context);
+}
 void Instance::reboot() const {
   const Outcome outcome = tool("reboot " + name_);
   EXPECT_EQ(outcome.status, 0) << outcome.output;

@@ -12,6 +12,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cstdlib>
 
+#include "host/clock.hpp"
 #include "host/command.hpp"
 #include "traffic/nft_backend.hpp"
 #include "unit/support_loop.hpp"
@@ -72,6 +73,31 @@ class RouterTest : public ::testing::Test {
   std::vector<Router::Drift> drifts;
   std::vector<std::optional<Error>> lease_errors;
 };
+
+TEST_F(RouterTest, SharesAndTestersAreReadBack) {
+  ASSERT_TRUE(run(router->establish(rules)));
+  const std::vector<Network> testers{Network::parse("10.0.0.0/8").value(), Network::parse("192.0.2.7").value(),
+                                     Network::parse("2001:db8::/32").value()};
+  for (const Route& route : {Route::of(25), Route::of(25, true), Route::of(0, false, testers), Route::of(1, true, testers), Route::of(100)}) {
+    ASSERT_TRUE(run(router->set_route("shop", route))) << describe(route);
+    EXPECT_EQ(observed("shop"), (KernelRoute{KernelRoute::Kind::active, route})) << describe(route);
+  }
+  EXPECT_TRUE(drifts.empty());
+}
+
+TEST_F(RouterTest, ARouteWithADeadlineEndsInTheKernel) {
+  ASSERT_TRUE(run(router->establish(rules)));
+  ASSERT_TRUE(run(router->set_route("shop", Route{100}, host::now() + 1500ms)));
+  EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::active);
+  wait(1600ms);
+  EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::lapsed);
+  // A service beside it is changed and renewed, and what has ended stays ended.
+  ASSERT_TRUE(run(router->set_route("api", Route{100})));
+  EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::lapsed);
+  ASSERT_TRUE(run(router->set_route("shop", Route{})));
+  EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::none);
+  EXPECT_TRUE(drifts.empty());
+}
 
 TEST_F(RouterTest, TheBackendIsUsable) {
   const auto backend = make_nft_backend(loop.get_executor());

@@ -321,11 +321,29 @@ const std::vector<BadConfig>& bad_configs() {
         "container listens on"}},
       {"Protocol",
        "",
-       "ports: [{front: 80, container: 8080, protocol: udp}]\n"
+       "ports: [{front: 80, container: 8080, protocol: sctp}]\n"
        "rpm: {unit: shop.service}\n"
        "container: {image: 'shop:1'}\n",
        nullptr,
-       {"services.d/shop.yaml:1:48: ports[0].protocol: expected tcp, got 'udp'"}},
+       {"services.d/shop.yaml:1:48: ports[0].protocol: expected tcp or udp, got 'sctp'"}},
+      {"UdpCannotBeConnectedTo",
+       "",
+       "ports: [{front: 53, container: 5353, protocol: udp}]\n"
+       "rpm: {unit: dns.service, check: {tcp: {}}}\n"
+       "container: {image: 'dns:1'}\n",
+       nullptr,
+       {"services.d/shop.yaml:2:39: rpm.check.tcp: key 'port' is missing; all ports of the service are UDP",
+        "services.d/shop.yaml:3:12: container: all ports are UDP, which cannot be connected to; expected a 'check' with exec, "
+        "or with a TCP 'port'"}},
+      {"OnePortOfEachProtocol",
+       "",
+       "ports: [{front: 53, container: 5353}, {front: 53, container: 5353, protocol: udp},\n"
+       "        {front: 53, container: 5354, protocol: udp}]\n"
+       "rpm: {unit: dns.service}\n"
+       "container: {image: 'dns:1'}\n",
+       nullptr,
+       {"services.d/shop.yaml:2:17: ports[2].front: port 53 is already the front port of ports[1]; expected a port that "
+        "nothing else uses"}},
       {"TooManyPorts",
        "",
        "ports: [{front: 100, container: 200}, {front: 101, container: 201}, {front: 102, container: 202}, "
