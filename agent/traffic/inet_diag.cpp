@@ -48,9 +48,11 @@ std::string message(std::uint16_t type, std::uint16_t flags, std::uint32_t seque
   std::string bytes;
   append(bytes, header);
   append(bytes, request);
-  if (program.empty()) return bytes;
-  append(bytes, attribute);
-  return bytes + program;
+  if (!program.empty()) {
+    append(bytes, attribute);
+    bytes.append(program);
+  }
+  return bytes;
 }
 
 using Range = std::pair<std::uint16_t, std::uint16_t>;
