@@ -57,6 +57,17 @@ Guard parity_guard(const ServiceState& state, const Route& to) {
     guard.text = "switched off (parity: false)";
     return guard;
   }
+  for (const Side side : both_sides) {
+    const Workload& workload = state.sides[side].workload;
+    const bool silent = !state.sides[side].reported || (workload.state == RunState::unknown && workload.revision.empty());
+    if (!silent) continue;
+    guard.passed = false;
+    guard.may_pass_later = true;
+    guard.text = "it is not known yet what is installed: " +
+                 std::string(side == Side::rpm ? "systemd" : "the container engine") + " has not answered" +
+                 (workload.detail.empty() ? "" : " (" + workload.detail + ")");
+    return guard;
+  }
   guard.passed = !rpm.revision.empty() && rpm.revision == container.revision;
   if (guard.passed) {
     guard.text = "both sides are revision " + rpm.revision;

@@ -282,7 +282,12 @@ void ContainerSide::watch() {
   host::spawn(impl_->executor, "container watch", Impl::keep_looking(impl_));
 }
 
-asio::awaitable<void> ContainerSide::refresh() { co_return; }
+asio::awaitable<void> ContainerSide::refresh() {
+  const auto impl = impl_;
+  if (impl->told) co_return;
+  auto seen = co_await impl->observe();
+  if (!impl->told && !impl->following->stopped) impl->tell(std::move(seen));
+}
 asio::awaitable<Expected<void>> ContainerSide::start() { return impl_->one_at_a_time(true, false); }
 asio::awaitable<Expected<void>> ContainerSide::restart() { return impl_->one_at_a_time(true, true); }
 asio::awaitable<Expected<void>> ContainerSide::stop() { return impl_->one_at_a_time(false, false); }

@@ -24,7 +24,7 @@ class ContainerSide final : public WorkloadSide {
   ~ContainerSide() override;
 
   void watch() override;
-  /// Completes at once: the engine tells of a changed image by itself.
+  /// Only before the first report: afterwards the engine tells of a changed image by itself.
   [[nodiscard]] boost::asio::awaitable<void> refresh() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> start() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> restart() override;

@@ -234,6 +234,17 @@ TEST(Parity, AMismatchIsNotWaitedFor) {
   EXPECT_EQ(world.answer(flip)->error->code, ErrorCode::refused);  // ...and not for another image.
 }
 
+TEST(Parity, WhatIsNotKnownYetIsWaitedFor) {
+  World world;
+  world.boot().up(Side::rpm, 1).pass(Side::rpm).pass(Side::container);  // Its check passes, its supervisor has not spoken.
+  const auto at_once = world.answer(world.ask(FlipCommand{.to = container, .wait = {}}));
+  EXPECT_THAT(at_once->error->message, HasSubstr("not known yet what is installed: the container engine has not answered"));
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = 60s});
+  EXPECT_FALSE(world.answer(flip));
+  world.up(Side::container, 2);
+  EXPECT_FALSE(world.answer(flip)->error);
+}
+
 TEST(Parity, OnlyThePinnedImage) {
   World world;
   world.state.policy.image_id = "sha256:1";
