@@ -52,6 +52,8 @@ void check_ports(const std::vector<ReadService>& services, std::vector<Report>& 
       const PortMarks& marks = read.ports[entry];
       claims.add(port.protocol, port.front, {service, entry, "front"}, marks.front);
       if (port.rpm != port.front) claims.add(port.protocol, port.rpm, {service, entry, "rpm"}, marks.rpm);
+      // With handover both sides have the front port, one at a time.
+      if (read.service.policy.strategy == Strategy::handover) continue;
       claims.add(port.protocol, port.container, {service, entry, "container"}, marks.container);
     }
   }

@@ -39,11 +39,15 @@ void read_ports(Mapping& root, ReadService& read) {
     if (const auto front = mapping.require("front", "the port that clients use")) {
       port.front = static_cast<std::uint16_t>(front->integer(1, greatest).value_or(0));
     }
-    if (const auto container = mapping.require("container", "the port that the container listens on")) {
-      port.container = static_cast<std::uint16_t>(container->integer(1, greatest).value_or(0));
-    }
     port.rpm = port.front;
-    mapping.port("rpm", port.rpm);
+    port.container = port.front;
+    if (read.service.policy.strategy == Strategy::redirect) {
+      port.container = 0;
+      if (const auto container = mapping.require("container", "the port that the container listens on")) {
+        port.container = static_cast<std::uint16_t>(container->integer(1, greatest).value_or(0));
+      }
+      mapping.port("rpm", port.rpm);
+    }
     mapping.choice<Protocol>("protocol", port.protocol, {{"tcp", Protocol::tcp}, {"udp", Protocol::udp}});
     read.ports.push_back({mapping.mark_of("front"), mapping.mark_of("rpm"), mapping.mark_of("container")});
     read.service.ports.push_back(port);
@@ -121,7 +125,9 @@ void read_rpm(Mapping& root, Service& service) {
   mapping.text("package", rpm.package, form::package);
   read_command(mapping, "revision", rpm.revision);
   std::vector<std::uint16_t> foreign_ports;
-  for (const Port& port : service.ports) foreign_ports.push_back(port.container);
+  for (const Port& port : service.ports) {
+    if (port.container != port.rpm) foreign_ports.push_back(port.container);
+  }
   rpm.check = read_check(mapping, first_tcp(service.ports, &Port::rpm), foreign_ports);
   read_policy(mapping, service.policy.sides[Side::rpm]);
   mapping.finish();
@@ -196,7 +202,9 @@ void read_container(Mapping& root, Service& service) {
   mapping.duration("stop_after", service.policy.stop_after, 0s, 24h);
   mapping.duration("stop_timeout", container.stop_timeout, 0s, 10min);
   std::vector<std::uint16_t> foreign_ports;
-  for (const Port& port : service.ports) foreign_ports.insert(foreign_ports.end(), {port.front, port.rpm});
+  for (const Port& port : service.ports) {
+    if (port.container != port.front) foreign_ports.insert(foreign_ports.end(), {port.front, port.rpm});
+  }
   container.check = read_check(mapping, first_tcp(service.ports, &Port::container), foreign_ports);
   read_policy(mapping, service.policy.sides[Side::container]);
   mapping.finish();
@@ -217,6 +225,9 @@ ReadService read_service(const Value& root) {
   read_name(mapping, service.file, read, *root.report);
   mapping.choice<Side>("initial", service.policy.initial,
                        {{"rpm", Side::rpm}, {"container", Side::container}});
+  mapping.choice<Strategy>("strategy", service.policy.strategy,
+                           {{"redirect", Strategy::redirect}, {"handover", Strategy::handover}});
+  mapping.duration("handover_deadline", service.policy.handover_deadline, 1s, 1h);
   read_ports(mapping, read);
   if (auto traffic = mapping.section("traffic")) {
     traffic->flag("local", service.local_traffic);

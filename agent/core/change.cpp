@@ -132,7 +132,7 @@ void Decision::start_flip() {
 
 void Decision::inspect() {
   Change& change = *state_.change;
-  if (!state_.policy.proof) {
+  if (!state_.policy.proof || state_.policy.strategy == Strategy::handover) {
     write_intent();
     return;
   }
@@ -165,6 +165,10 @@ void Decision::apply_change() {
                                     .boot_id = state_.boot_id,
                                     .deadline = now_ + *change.confirm_within,
                                     .actor = change.actor};
+  }
+  if (state_.policy.strategy == Strategy::handover) {
+    start_handover();
+    return;
   }
   change.phase = Phase::applying;
   change.ticket = next_ticket();
@@ -286,6 +290,13 @@ void Decision::change_done(const std::string& message) {
 void Decision::undo(Error why) {
   Change& change = *state_.change;
   change.error = std::move(why);
+  if (state_.policy.strategy == Strategy::handover) {  // The other way round, and then it fails.
+    change.handover = Handover{.to = change.from.uses(Side::container) ? Side::container : Side::rpm, .going_back = true,
+                               .held_at = now_};
+    change.phase = Phase::handing_over;
+    take_step();
+    return;
+  }
   change.phase = Phase::undoing;
   change.ticket = next_ticket();
   state_.bake_until.reset();
@@ -337,6 +348,7 @@ std::string Decision::done_text(const Change& change) const {
     text += "; back to " + describe(change.target.confirm->back_to) + " unless confirmed within " +
             format_duration(*change.confirm_within) + ": dualctl confirm " + state_.policy.name;
   }
+  if (change.gap) text += "; new connections waited for " + format_duration(*change.gap);
   if (!change.overruled.empty()) text += "; forced, although " + change.overruled;
   return text;
 }

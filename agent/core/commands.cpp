@@ -13,6 +13,10 @@ void Decision::on(const event::Requested& request) {
 }
 
 void Decision::obey(const event::Requested& request, const FlipCommand& flip) {
+  if (flip.confirm_within && state_.policy.strategy == Strategy::handover) {
+    refuse(request, RecordKind::flip, "a handover cannot be undone by the kernel alone, and so not wait for a confirmation", flip.to);
+    return;
+  }
   const std::vector<Guard> guards = guards_of_flip(state_, flip.to);
   const bool free_to_change = guards[0].passed && guards[1].passed;  // Hold and conflict.
   const bool already_there = flip.to == state_.effective && flip.to == state_.durable.route;
@@ -62,7 +66,9 @@ void Decision::obey(const event::Requested& request, const RescueCommand&) { ope
 
 void Decision::operator_revert(const event::Requested& request, RecordKind kind) {
   state_.failover_latched = false;
-  if (state_.change && state_.change->to.all_rpm() && state_.change->phase == Phase::applying) {
+  const bool under_way = state_.change && state_.change->to.all_rpm() &&
+                         (state_.change->phase == Phase::applying || state_.change->handover);
+  if (under_way) {
     state_.change->requests.push_back(request.request);  // The same thing is being done already.
     return;
   }

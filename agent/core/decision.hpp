@@ -15,6 +15,7 @@ namespace dualdeploy {
 /// observed.cpp    what was seen of the world
 /// commands.cpp    what operators ask for
 /// change.cpp      the one change under way, from phase to phase
+/// handover.cpp    its phase in which one side stops and the other starts
 /// follow_up.cpp   what the agent does by itself, in view of the state
 class Decision {
  public:
@@ -70,6 +71,18 @@ class Decision {
   void answer_all(const Change& change, const Error& error);
   [[nodiscard]] std::string done_text(const Change& change) const;
   [[nodiscard]] Record record_of(const Change& change, Result result, std::string message) const;
+
+  // ---- handover.cpp ----
+  void on(const event::FrontHeld& held);
+  void on(const event::PortsFree& free);
+  void find_holder();
+  void start_handover();
+  void take_step();
+  void next_step();
+  void step_failed(const Error& error);
+  void look_at_handover();
+  void handover_operated(Side which, const std::optional<Error>& error);
+  void end_handover();
 
   // ---- follow_up.cpp ----
   void follow_up();

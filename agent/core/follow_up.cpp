@@ -8,6 +8,8 @@ using Phase = Change::Phase;
 
 void Decision::follow_up() {
   if (in_use(state_, Side::container)) state_.container_used_at = now_;
+  find_holder();
+  look_at_handover();
   revert_if_container_sick();
   expire_unconfirmed();
   fail_over();
@@ -25,6 +27,7 @@ bool Decision::heading_for_container() const {
   switch (state_.change->phase) {
     case Phase::noting:
     case Phase::applying:
+    case Phase::handing_over:
     case Phase::proving:
     case Phase::committing: return true;
     case Phase::waiting:
@@ -36,6 +39,7 @@ bool Decision::heading_for_container() const {
 }
 
 void Decision::revert_if_container_sick() {
+  if (state_.holder_unknown || (state_.change && state_.change->handover)) return;  // It has its own way back.
   const bool on_container = state_.effective.uses(Side::container) || heading_for_container();
   if (!on_container || state_.sides[Side::container].verdict != Verdict::sick) return;
   if (state_.sides[Side::rpm].verdict == Verdict::sick) return;  // Never fail closed.
@@ -102,7 +106,7 @@ void Decision::go_on_waiting() {
 }
 
 void Decision::restore_saved_route() {
-  if (state_.change || state_.repair_to || state_.durable.route == state_.effective) return;
+  if (state_.change || state_.repair_to || state_.holder_unknown || state_.durable.route == state_.effective) return;
   if (now_ < state_.restore_at) return;
   // Acknowledged earlier, past all guards: only health is asked again.
   if (!health_guard(state_, state_.durable.route).passed) return;
@@ -113,6 +117,7 @@ void Decision::restore_saved_route() {
 void Decision::supervise(Side which) {
   SideState& state = side(which);
   if (!state.reported || state.operating || !wanted_up(state_, which)) return;
+  if (state_.holder_unknown || (state_.change && state_.change->handover)) return;
   const SidePolicy& rules = policy(which);
   const bool down = known_down(state);
   const bool ill = fails_while_running(which);
@@ -147,6 +152,7 @@ void Decision::supervise(Side which) {
 /// A cold container ends when it has not been used for a while; until then its last connections can finish.
 void Decision::rest_if_cold() {
   SideState& container = side(Side::container);
+  if (state_.policy.strategy == Strategy::handover) return;
   if (!container.reported || container.operating || known_down(container) || wanted_up(state_, Side::container)) return;
   if (container.workload.state == RunState::unknown || now_ < state_.container_used_at + state_.policy.stop_after) return;
   if (now_ < container.not_before) return;
@@ -163,6 +169,10 @@ bool Decision::fails_while_running(Side which) const {
 }
 
 bool wanted_up(const ServiceState& state, Side side) {
+  if (state.policy.strategy == Strategy::handover) {
+    if (state.change && state.change->handover) return state.change->handover->to == side;
+    return state.effective.uses(side);
+  }
   if (side == Side::rpm || state.policy.standby == Standby::warm) return true;
   const bool failing_over = state.policy.rpm_unhealthy == RpmUnhealthy::failover &&
                             state.sides[Side::rpm].verdict == Verdict::sick;

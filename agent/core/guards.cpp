@@ -39,6 +39,16 @@ std::string with_artifact(const Workload& workload) {
   return workload.artifact.empty() ? "" : " (" + workload.artifact + ")";
 }
 
+/// What a handover cannot do.
+Guard strategy_guard(const ServiceState& state, const Route& to) {
+  Guard guard{.name = "strategy", .text = "redirect: both sides run"};
+  if (state.policy.strategy == Strategy::redirect) return guard;
+  guard.text = "handover: one side stops, the other starts; open connections end";
+  guard.passed = to == Route::to(Side::rpm) || to == Route::to(Side::container);
+  if (!guard.passed) guard.text = "with the strategy 'handover' one side has all connections; no share, no testers";
+  return guard;
+}
+
 Guard parity_guard(const ServiceState& state, const Route& to) {
   Guard guard{.name = "parity", .overruled_by_force = true};
   const Workload& rpm = state.sides[Side::rpm].workload;
@@ -89,6 +99,13 @@ Guard health_guard(const ServiceState& state, const Route& to) {
   const Side target = to.uses(Side::container) ? Side::container : Side::rpm;
   const SideState& side = state.sides[target];
   const std::string name(name_of(target));
+  if (state.policy.strategy == Strategy::handover && !state.effective.uses(target)) {
+    const bool possible = side.reported && side.workload.state != RunState::missing && side.workload.state != RunState::unknown;
+    return Guard{.name = "health", .passed = possible,
+                 .text = possible ? "the " + name + " side is started for it" : "the " + name + " side cannot be started: " +
+                                                                                    describe_workload(side.workload),
+                 .may_pass_later = true};
+  }
   Guard guard{.name = "health", .text = "the " + name + " side is healthy", .may_pass_later = true};
   if (side.verdict == Verdict::healthy) return guard;
   guard.passed = false;
@@ -115,7 +132,7 @@ std::vector<Guard> guards_of_route(const ServiceState& state, const Route& to) {
 }
 
 std::vector<Guard> guards_of_flip(const ServiceState& state, const Route& to) {
-  std::vector<Guard> guards{hold_guard(state), conflict_guard(state), confirm_guard(state, to)};
+  std::vector<Guard> guards{hold_guard(state), conflict_guard(state), confirm_guard(state, to), strategy_guard(state, to)};
   for (Guard& guard : guards_of_route(state, to)) guards.push_back(std::move(guard));
   return guards;
 }

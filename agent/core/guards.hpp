@@ -10,7 +10,7 @@ namespace dualdeploy {
 
 /// One reason for which a flip may be refused.
 struct Guard {
-  std::string name;  ///< "hold", "conflict", "confirm", "health", "parity"
+  std::string name;  ///< "hold", "conflict", "confirm", "strategy", "health", "parity"
   bool passed = true;
   std::string text;  ///< What was found, for people.
   bool overruled_by_force = false;

@@ -26,6 +26,12 @@ void Decision::on(const event::Booted& boot) {
   const std::optional<Intent> unfinished = std::exchange(state_.durable.intent, std::nullopt);
   if (unfinished || !boot.trouble.empty()) save_later(now_);
 
+  if (state_.policy.strategy == Strategy::handover) {
+    state_.effective = state_.durable.route;
+    state_.holder_unknown = true;
+    state_.interrupted = unfinished;
+    return;
+  }
   using Kind = KernelRoute::Kind;
   const Route saved = state_.durable.route;
   switch (boot.kernel.kind) {
@@ -60,6 +66,8 @@ void Decision::on(const event::Booted& boot) {
 void Decision::on(const event::Probed& probe) {
   SideState& side = state_.sides[probe.side];
   if (probe.started < side.died_at) return;  // Says nothing of the present process.
+  // With handover both sides have the same port: who is down is not the one that answers.
+  if (state_.policy.strategy == Strategy::handover && known_down(side)) return;
   side.last_probe_at = now_;
   if (!probe.failure) {
     side.failed_in_row = 0;
@@ -131,6 +139,7 @@ void Decision::on(const event::Operated& done) {
     note({.kind = RecordKind::restart, .side = done.side, .message = done.error->message, .result = Result::failed});
   }
   side.not_before = std::max(side.not_before, now_ + restart_delay(done.side));
+  handover_operated(done.side, done.error);
 }
 
 void Decision::on(const event::PolicyChanged& changed) {

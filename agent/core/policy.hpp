@@ -24,6 +24,11 @@ struct SidePolicy {
   bool operator==(const SidePolicy&) const = default;
 };
 
+/// How new connections change sides.
+enum class Strategy : std::uint8_t {
+  redirect,  ///< Both sides run, on ports of their own; the kernel sends connections to one or the other.
+  handover,  ///< There is one port, and one side has it: a flip stops one and starts the other while the kernel holds SYNs.
+};
 /// Whether the container runs while nothing is routed to it.
 enum class Standby : std::uint8_t {
   warm,  ///< Always, ready for a flip.
@@ -42,6 +47,9 @@ struct ServicePolicy {
   PerSide<SidePolicy> sides;
   /// So long after a flip to the container one failed check is enough to revert.
   Milliseconds bake{30'000};
+  Strategy strategy = Strategy::redirect;
+  /// In a handover: so long from the start of a side until it is healthy, or everything goes back.
+  Milliseconds handover_deadline{30'000};
   /// A flip to the container is refused unless both sides were built from the same revision.
   bool parity = true;
   std::string image_id;  ///< The only image that may be flipped to, "sha256:…"; empty: any.

@@ -57,11 +57,24 @@ std::string_view name_of(Change::Phase phase) {
     case Change::Phase::inspecting: return "inspecting";
     case Change::Phase::noting: return "noting";
     case Change::Phase::applying: return "applying";
+    case Change::Phase::handing_over: return "handing over";
     case Change::Phase::proving: return "proving";
     case Change::Phase::committing: return "committing";
     case Change::Phase::undoing: return "undoing";
   }
   return "waiting";
+}
+
+std::string_view name_of(Handover::Step step) {
+  switch (step) {
+    case Handover::Step::hold: return "holding new connections";
+    case Handover::Step::stop: return "stopping the old side";
+    case Handover::Step::free: return "waiting for the port";
+    case Handover::Step::start: return "starting the new side";
+    case Handover::Step::healthy: return "waiting for the first good check";
+    case Handover::Step::release: return "letting connections in";
+  }
+  return "";
 }
 
 bool has_begun(const Change& change) {

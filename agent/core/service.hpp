@@ -166,6 +166,16 @@ struct Proved {
   Ticket ticket = 0;
   std::optional<Error> error;
 };
+/// The answer to action::HoldFront.
+struct FrontHeld {
+  Ticket ticket = 0;
+  std::optional<Error> error;
+};
+/// The answer to action::AwaitFree.
+struct PortsFree {
+  Ticket ticket = 0;
+  std::optional<Error> error;
+};
 struct PolicyChanged {
   ServicePolicy policy;
   /// Whose configuration is another now: its earlier failures say nothing of the new one.
@@ -176,7 +186,8 @@ struct Woken {};
 }  // namespace event
 
 using Event = std::variant<event::Booted, event::Probed, event::Reported, event::Operated, event::Requested,
-                           event::Applied, event::Saved, event::HookEnded, event::Proved, event::PolicyChanged, event::Woken>;
+                           event::Applied, event::Saved, event::HookEnded, event::Proved, event::FrontHeld,
+                           event::PortsFree, event::PolicyChanged, event::Woken>;
 
 enum class Operation : std::uint8_t { start, restart, stop };
 enum class HookPoint : std::uint8_t { before, after };
@@ -231,6 +242,19 @@ struct Prove {
   Route route;
   bool operator==(const Prove&) const = default;
 };
+/// Drop new connections to the front ports, so that clients try again, for at most `lease`; or let them in again. Answer
+/// with FrontHeld.
+struct HoldFront {
+  Ticket ticket = 0;
+  bool hold = false;
+  Milliseconds lease{0};
+  bool operator==(const HoldFront&) const = default;
+};
+/// Wait until nobody listens on the front ports; answer with PortsFree, with an error if it takes too long.
+struct AwaitFree {
+  Ticket ticket = 0;
+  bool operator==(const AwaitFree&) const = default;
+};
 /// A line of history that nothing waits for.
 struct Note {
   Record record;
@@ -238,8 +262,8 @@ struct Note {
 };
 }  // namespace action
 
-using Action = std::variant<action::Apply, action::Save, action::Operate, action::RunHook, action::Prove, action::Answer,
-                            action::Note>;
+using Action = std::variant<action::Apply, action::Save, action::Operate, action::RunHook, action::Prove, action::HoldFront,
+                            action::AwaitFree, action::Answer, action::Note>;
 
 struct SideState {
   Workload workload;
@@ -261,6 +285,18 @@ struct SideState {
   std::string last_operation_error;
 };
 
+/// Where a handover stands. The steps are taken in this order; if one fails, all but the first are taken the other way.
+struct Handover {
+  enum class Step : std::uint8_t { hold, stop, free, start, healthy, release };
+  Side to = Side::container;
+  Step step = Step::hold;
+  bool asked = false;  ///< What the step needs has been asked for.
+  bool going_back = false;
+  Instant held_at;
+  Instant deadline;  ///< Of the step `healthy`.
+};
+[[nodiscard]] std::string_view name_of(Handover::Step step);
+
 /// A route change under way. At most one a service.
 struct Change {
   enum class Phase : std::uint8_t {
@@ -269,6 +305,7 @@ struct Change {
     inspecting,   ///< Who listens where is looked at.
     noting,       ///< The intent is being made durable.
     applying,     ///< The kernel transaction runs.
+    handing_over, ///< One side stops, the other starts.
     proving,      ///< Real connections try the new route.
     committing,   ///< The new route is being made durable.
     undoing,      ///< The kernel goes back, because something failed.
@@ -286,6 +323,8 @@ struct Change {
   std::optional<Milliseconds> confirm_within;
   Instant begun;
   Instant wait_until;
+  std::optional<Handover> handover;
+  std::optional<Milliseconds> gap;   ///< Of a handover: while SYNs were held.
   std::optional<Milliseconds> took;  ///< From the request to the kernel's yes.
   Ticket ticket = 0;
   std::optional<Error> error;  ///< Why it is being undone.
@@ -301,7 +340,10 @@ struct ServiceState {
   std::string boot_id;
   PerSide<SideState> sides;
   Durable durable;  ///< As last made durable, or being made so.
-  Route effective;  ///< What the kernel was last told, successfully.
+  Route effective;  ///< What the kernel was last told, successfully. With handover: the side that has the port.
+  /// With handover, at the start: who has the port is not known before both sides have reported.
+  bool holder_unknown = false;
+  std::optional<Intent> interrupted;  ///< With handover: to be finished when it is known.
   std::optional<Change> change;
   std::optional<Instant> bake_until;
   // Troubles that retry.

@@ -26,10 +26,14 @@ std::optional<Instant> next_wake(const ServiceState& state, Instant now) {
   if (!state.booted) return wake;
   if (state.change && state.change->phase == Phase::waiting) consider(state.change->wait_until);
   if (state.durable.confirm && (!state.change || !has_begun(*state.change))) consider(state.durable.confirm->deadline);
+  if (state.change && state.change->handover && state.change->handover->step == Handover::Step::healthy) {
+    consider(state.change->handover->deadline);
+  }
   for (const Side which : both_sides) {
     const SideState& side = state.sides[which];
-    if (!side.reported || side.operating) continue;
+    if (!side.reported || side.operating || state.holder_unknown || (state.change && state.change->handover)) continue;
     if (!wanted_up(state, which)) {
+      if (state.policy.strategy == Strategy::handover) continue;
       const bool may_run = !known_down(side) && side.workload.state != RunState::unknown;
       if (may_run) consider(std::max(side.not_before, state.container_used_at + state.policy.stop_after));
       continue;
@@ -68,7 +72,7 @@ std::string why_not_intended(const ServiceState& state) {
 
 bool settled(const ServiceState& state, Instant now) {
   if (!state.booted || (state.change && state.change->phase != Phase::waiting)) return false;
-  if (state.durable.route == state.effective || state.repair_to) return true;
+  if (!state.holder_unknown && (state.durable.route == state.effective || state.repair_to)) return true;
   if (now >= state.booted_at + state.policy.start_patience) return true;
   const SideState& container = state.sides[Side::container];
   return container.verdict == Verdict::sick || !container.last_operation_error.empty() ||

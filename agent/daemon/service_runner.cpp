@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <boost/asio/experimental/channel.hpp>
+#include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
 #include "daemon/hooks.hpp"
@@ -96,13 +97,14 @@ asio::awaitable<Expected<void>> ServiceRunner::stop_container() {
 }
 
 traffic::ServiceRules ServiceRunner::rules() const {
-  const bool active = !state_.effective.all_rpm();
+  const bool redirects = service_.policy.strategy == Strategy::redirect;
+  const bool active = redirects && !state_.effective.all_rpm();
   const std::optional<Confirm>& confirm = state_.durable.confirm;
   return traffic::ServiceRules{.name = service_.policy.name,
                                .ports = service_.ports,
                                .local_traffic = service_.local_traffic,
-                               .guard = service_.guard,
-                               .planned = active ? state_.effective : state_.durable.route,
+                               .guard = service_.guard && redirects,
+                               .planned = !redirects ? Route{} : active ? state_.effective : state_.durable.route,
                                .active = active,
                                .until = active && confirm ? std::optional(confirm->deadline) : std::nullopt};
 }
@@ -155,6 +157,7 @@ void ServiceRunner::arm_wake() {
 /// A side that has lost its share of the route drains; one that has it back does not.
 void ServiceRunner::follow_drain() {
   const Route before = std::exchange(drained_from_, state_.effective);
+  if (service_.policy.strategy == Strategy::handover) return;  // Connections end with the side that held them.
   for (const Side side : both_sides) {
     const bool lost = before.uses(side) && !state_.effective.uses(side);
     if (lost) drain_->start(side, service_.ports, service_.drain);
@@ -271,6 +274,37 @@ asio::awaitable<void> ServiceRunner::prove(std::shared_ptr<ServiceRunner> self, 
     proved = co_await traffic::prove(std::move(what));
   }
   self->happen(event::Proved{wanted.ticket, proved ? std::nullopt : std::optional(proved.error())});
+}
+
+void ServiceRunner::carry_out(const action::HoldFront& wanted) {
+  host::spawn(surroundings_->executor, "holding the front", hold_front(shared_from_this(), wanted));
+}
+
+asio::awaitable<void> ServiceRunner::hold_front(std::shared_ptr<ServiceRunner> self, action::HoldFront wanted) {
+  std::string service = self->service_.policy.name;
+  const std::optional<Instant> until = wanted.hold ? std::optional(host::now() + wanted.lease) : std::nullopt;
+  const auto held = co_await self->surroundings_->router.hold(std::move(service), until);
+  self->happen(event::FrontHeld{wanted.ticket, held ? std::nullopt : std::optional(held.error())});
+}
+
+void ServiceRunner::carry_out(const action::AwaitFree& wanted) {
+  host::spawn(surroundings_->executor, "waiting for the front ports", await_free(shared_from_this(), wanted));
+}
+
+/// The kernel has no event for "nobody listens any more".
+asio::awaitable<void> ServiceRunner::await_free(std::shared_ptr<ServiceRunner> self, action::AwaitFree wanted) {
+  constexpr Milliseconds patience{10'000};
+  constexpr Milliseconds pause{10};
+  const Instant begun = host::now();
+  Expected<void> free;
+  for (;;) {
+    free = traffic::all_free(self->service_.ports);
+    if (free || host::now() - begun >= patience) break;
+    boost::system::error_code ignored;
+    asio::steady_timer timer(self->surroundings_->executor, pause);
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  self->happen(event::PortsFree{wanted.ticket, free ? std::nullopt : std::optional(free.error())});
 }
 
 void ServiceRunner::carry_out(const action::Answer& answer) {

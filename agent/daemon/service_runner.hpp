@@ -83,10 +83,14 @@ class ServiceRunner : public std::enable_shared_from_this<ServiceRunner> {
   void carry_out(const action::Operate& operate);
   void carry_out(const action::RunHook& hook);
   void carry_out(const action::Prove& prove);
+  void carry_out(const action::HoldFront& hold);
+  void carry_out(const action::AwaitFree& await);
   void carry_out(const action::Answer& answer);
   void carry_out(const action::Note& note);
   static boost::asio::awaitable<void> apply(std::shared_ptr<ServiceRunner> self, action::Apply apply);
   static boost::asio::awaitable<void> prove(std::shared_ptr<ServiceRunner> self, action::Prove wanted);
+  static boost::asio::awaitable<void> hold_front(std::shared_ptr<ServiceRunner> self, action::HoldFront wanted);
+  static boost::asio::awaitable<void> await_free(std::shared_ptr<ServiceRunner> self, action::AwaitFree wanted);
   static boost::asio::awaitable<void> hook(std::shared_ptr<ServiceRunner> self, action::RunHook hook);
   static boost::asio::awaitable<void> operate(std::shared_ptr<ServiceRunner> self, action::Operate operate);
   void record(const Record& record);

@@ -160,6 +160,18 @@ std::string change_answering(const ServiceRules& service, const std::string& ver
 constexpr auto container_port = [](const config::Port& port) { return port.container; };
 constexpr auto rpm_port = [](const config::Port& port) { return port.rpm; };
 
+/// The front ports of a service that lets nobody in for the moment.
+std::string change_hold(const ServiceRules& service, Instant now) {
+  std::string text;
+  const Milliseconds left = service.held_until ? std::chrono::duration_cast<Milliseconds>(*service.held_until - now) : Milliseconds{0};
+  for (const config::Port& port : service.ports) {
+    const std::string element = std::string(table_name) + " held { " + key(port);
+    text += "add element " + element + " }\ndelete element " + element + " }\n";
+    if (left > Milliseconds{0}) text += "add element " + element + " timeout " + std::to_string(left.count()) + "ms }\n";
+  }
+  return text;
+}
+
 std::string skeleton(const Rules& rules) {
   const std::string own = "meta mark " + std::to_string(rules.probe_mark) + " return";
   const std::string own_group =
@@ -181,11 +193,14 @@ std::string skeleton(const Rules& rules) {
     text += "  map redirects" + suffix + " { type inet_proto . inet_service : verdict; flags timeout; }\n";
     text += "  map homes" + suffix + " { type inet_proto . inet_service : verdict; }\n";
   }
-  text += "  set guarded { type inet_proto . inet_service; }\n  set answering { type inet_proto . inet_service; }\n";
+  text += "  set held { type inet_proto . inet_service; flags timeout; }\n  set guarded { type inet_proto . inet_service; }\n  set answering { type inet_proto . inet_service; }\n";
   text += hook("prerouting", "") + hook("output", "_local");
   text += "  chain guard {\n    type filter hook input priority -10; policy accept;\n    iif lo return\n    " + own +
           "\n    ct status dnat return\n    " + first_packet + by_port + "@guarded drop\n    meta l4proto udp ct state new" + by_port +
           "@guarded drop\n  }\n";
+  const std::string hold = "    " + first_packet + by_port + "@held drop\n    meta l4proto udp ct state new" + by_port + "@held drop\n  }\n";
+  text += "  chain hold {\n    type filter hook input priority -15; policy accept;\n    iif lo return\n    " + own + "\n" + hold;
+  text += "  chain hold_local {\n    type filter hook output priority -15; policy accept;\n    oif != lo return\n    " + own + "\n" + own_group + hold;
   text += "  chain answers {\n    type filter hook output priority -10; policy accept;\n"
           "    meta l4proto udp ct state new meta l4proto . th sport @answering drop\n  }\n}\n";
   return text;
@@ -252,6 +267,7 @@ std::string render_table(const Rules& rules, Instant now) {
   for (const auto& [name, service] : rules.services) {
     if (service.guard) text += add_guard(service);
     text += change_answering(service, "add", container_port);
+    if (service.held_until) text += change_hold(service, now);
     if (away_from_front(service)) text += add_home(service);
     if (service.planned.all_rpm()) continue;
     text += fill_service_chain(service) + change_answering(service, "add", rpm_port);
@@ -262,6 +278,7 @@ std::string render_table(const Rules& rules, Instant now) {
 
 std::string render_change(const ServiceRules& before, const ServiceRules& after, Milliseconds lease, Instant now) {
   std::string text;
+  if (after.held_until != before.held_until) text += change_hold(after, now);
   if (after.planned.all_rpm()) {
     if (before.planned.all_rpm()) return text;
     if (before.active) text += remove_elements(before);

@@ -17,8 +17,10 @@
 ///   chain container-NAME               dnat to the container's ports. The address is kept, so that a connection to a
 ///                                      second address stays there.
 ///   chain home-NAME                    dnat to the RPM's ports, where these are not the front ports
+///   set   held                         front ports that let nobody in for the moment, each as long as its lease
 ///   set   answering                    UDP ports of sides that may only answer, and chain answers, which drops the rest
-///   chains prerouting, output, guard   hooks; the same few rules for any number of services
+///   chains prerouting, output, guard,
+///          hold, hold_local            hooks; the same few rules for any number of services
 namespace dualdeploy::traffic {
 
 inline constexpr std::string_view table_name = "inet dualdeploy";

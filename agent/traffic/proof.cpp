@@ -130,6 +130,20 @@ Expected<void> inspect(const ProofOf& what) {
   return {};
 }
 
+Expected<void> all_free(const std::vector<config::Port>& ports) {
+  const auto listeners = tcp_listeners();
+  if (!listeners) return std::unexpected(listeners.error());
+  for (const config::Port& port : ports) {
+    if (port.protocol != config::Protocol::tcp) continue;
+    const auto found = std::ranges::find(*listeners, port.front, &Listener::port);
+    if (found == listeners->end()) continue;
+    const pid_t holder = holders_of(found->inode, 0).any;
+    return fail("port " + std::to_string(port.front) + " is still listened on by " +
+                (holder == 0 ? std::string("somebody") : describe_process(holder)));
+  }
+  return {};
+}
+
 asio::awaitable<Expected<void>> prove(ProofOf what) {
   if (!what.local_traffic) co_return Expected<void>{};
   const auto listeners = tcp_listeners();

@@ -94,7 +94,8 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
   [[nodiscard]] bool at_a_deadline() const {
     const Instant soon = host::now() + deadline_margin;
     return std::ranges::any_of(rules.services, [soon](const auto& entry) {
-      return entry.second.active && entry.second.until && *entry.second.until <= soon;
+      const ServiceRules& service = entry.second;
+      return (service.active && service.until && *service.until <= soon) || (service.held_until && *service.held_until <= soon);
     });
   }
 
@@ -204,6 +205,7 @@ asio::awaitable<Expected<void>> Router::establish(Rules rules) {
     service.planned = known->second.planned;
     service.active = known->second.active;
     service.until = known->second.until;
+    service.held_until = known->second.held_until;
   }
   auto written = co_await impl->backend->replace(rules);
   if (!written) co_return written;
@@ -237,6 +239,26 @@ asio::awaitable<Expected<void>> Router::set_route(std::string service, Route rou
   }
   if (auto forgotten = co_await forget_udp_flows(wanted); !forgotten) {
     spdlog::error("{}: UDP clients that go on talking stay on their side: {}", service, forgotten.error().message);
+  }
+  impl->established = true;
+  impl->begin();
+  host::spawn(impl->executor, "reading back the rules", Impl::learn_later(impl, std::move(held)));
+  co_return done;
+}
+
+asio::awaitable<Expected<void>> Router::hold(std::string service, std::optional<Instant> until) {
+  const auto impl = impl_;
+  auto held = co_await impl->turn.take();
+  const auto found = impl->rules.services.find(service);
+  if (found == impl->rules.services.end()) co_return fail("service " + service + " has no rules");
+  const ServiceRules before = found->second;
+  found->second.held_until = until;
+  Expected<void> done = fail("not tried");
+  if (impl->established) done = co_await impl->backend->change(before, found->second, impl->rules.lease);
+  if (!done) done = co_await impl->backend->replace(impl->rules);
+  if (!done) {
+    found->second = before;
+    co_return done;
   }
   impl->established = true;
   impl->begin();

@@ -50,6 +50,9 @@ class Router {
   [[nodiscard]] boost::asio::awaitable<Expected<void>> set_route(std::string service, Route route,
                                                                  std::optional<Instant> until = {});
 
+  /// Lets nobody in to the service's front ports until `until`, or, without it, lets them in again. Errors as set_route().
+  [[nodiscard]] boost::asio::awaitable<Expected<void>> hold(std::string service, std::optional<Instant> until);
+
   /// The transaction that set_route() would commit now.
   [[nodiscard]] std::string preview(const std::string& service, const Route& route,
                                     std::optional<Milliseconds> at_most) const;

@@ -27,6 +27,8 @@ struct ServiceRules {
   bool active = false;
   /// The lease is never renewed past this moment: a route that has to be confirmed by then.
   std::optional<Instant> until;
+  /// New connections to the front ports are dropped (and so tried again by their clients), at most until then.
+  std::optional<Instant> held_until;
 
   [[nodiscard]] Route effective() const { return active ? planned : Route{}; }
   bool operator==(const ServiceRules&) const = default;

@@ -926,7 +926,7 @@ const std::vector<BadConfig>& bad_configs() {
         "services.d/shop.yaml:5:9: rpm.rise: expected a whole number from 1 to 100, got '0'",
         "services.d/shop.yaml:6:9: rpm.unit: expected a unit's name that ends in .service, such as "
         "shop.service, got 'shop'",
-        "services.d/shop.yaml:7:1: unknown key 'extra'; expected one of name, initial, ports, traffic, bake, "
+        "services.d/shop.yaml:7:1: unknown key 'extra'; expected one of name, initial, strategy, handover_deadline, ports, traffic, bake, "
         "parity, proof, rpm_unhealthy, hooks, drain, "
         "rpm, container",
         "services.d/tail.yaml:1:1: expected a mapping, got a list"}},

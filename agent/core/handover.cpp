@@ -1,0 +1,200 @@
+#include <algorithm>
+#include <utility>
+
+#include "core/decision.hpp"
+
+namespace dualdeploy {
+
+using Phase = Change::Phase;
+using Step = Handover::Step;
+
+namespace {
+
+/// What the steps before and after `healthy` may take. The kernel lets connections in again when it is over, agent or no agent.
+constexpr Milliseconds hold_margin{30'000};
+
+Side side_of(const Route& route) { return route.uses(Side::container) ? Side::container : Side::rpm; }
+
+}  // namespace
+
+/// After a start of the agent: the container has the port only if it was to have it and runs. On a machine that has just
+/// booted the unit has it.
+void Decision::find_holder() {
+  if (!state_.holder_unknown || !side(Side::rpm).reported || !side(Side::container).reported) return;
+  const bool engine_silent = side(Side::container).workload.state == RunState::unknown;
+  if (engine_silent && known_down(side(Side::rpm))) return;  // The engine will tell; only one of the two has the port.
+  state_.holder_unknown = false;
+  const bool container_runs = !engine_silent && !known_down(side(Side::container));
+  state_.effective = Route::to(container_runs && (state_.durable.route.uses(Side::container) || state_.interrupted)
+                                   ? Side::container
+                                   : Side::rpm);
+  const std::optional<Intent> unfinished = std::exchange(state_.interrupted, std::nullopt);
+  if (!unfinished) return;
+  if (state_.effective == state_.durable.route && known_down(side(other(side_of(state_.durable.route))))) {
+    note_interrupted(*unfinished, state_.durable.route);
+  } else {
+    finish_interrupted(unfinished, state_.durable.route);
+  }
+}
+
+void Decision::start_handover() {
+  Change& change = *state_.change;
+  change.phase = Phase::handing_over;
+  change.handover = Handover{.to = side_of(change.to), .held_at = now_};
+  take_step();
+}
+
+/// Asks for what the present step needs. What is there already is not asked for.
+void Decision::take_step() {
+  Change& change = *state_.change;
+  Handover& handover = *change.handover;
+  const Side leaving = other(handover.to);
+  const auto operate = [&](Side which, Operation operation) {
+    if (side(which).operating) return;  // An earlier one; its end brings us here again.
+    side(which).operating = true;
+    handover.asked = true;
+    actions_.emplace_back(action::Operate{which, operation});
+  };
+  switch (handover.step) {
+    case Step::hold:
+    case Step::release:
+      handover.asked = true;
+      change.ticket = next_ticket();
+      actions_.emplace_back(action::HoldFront{change.ticket, handover.step == Step::hold,
+                                              2 * state_.policy.handover_deadline + hold_margin});
+      return;
+    case Step::stop:
+      if (known_down(side(leaving)) && !side(leaving).operating) {
+        next_step();
+      } else {
+        operate(leaving, Operation::stop);
+      }
+      return;
+    case Step::free:
+      handover.asked = true;
+      change.ticket = next_ticket();
+      actions_.emplace_back(action::AwaitFree{change.ticket});
+      return;
+    case Step::start:
+      side(handover.to).verdict = Verdict::unknown;  // What it was the last time says nothing of this one.
+      side(handover.to).died_at = now_;
+      handover.deadline = now_ + state_.policy.handover_deadline;
+      operate(handover.to, Operation::start);
+      return;
+    case Step::healthy: look_at_handover(); return;
+  }
+}
+
+void Decision::next_step() {
+  Handover& handover = *state_.change->handover;
+  handover.asked = false;
+  if (handover.step == Step::release) {
+    end_handover();
+    return;
+  }
+  handover.step = static_cast<Step>(static_cast<int>(handover.step) + 1);
+  take_step();
+}
+
+void Decision::on(const event::FrontHeld& held) {
+  if (!state_.change || !state_.change->handover || state_.change->ticket != held.ticket) return;
+  Handover& handover = *state_.change->handover;
+  if (handover.step == Step::hold) handover.held_at = now_;
+  if (held.error && handover.step == Step::hold) {
+    step_failed(*held.error);
+  } else {
+    next_step();  // A hold that cannot be lifted ends by its lease.
+  }
+}
+
+void Decision::on(const event::PortsFree& free) {
+  if (!state_.change || !state_.change->handover || state_.change->ticket != free.ticket) return;
+  if (free.error) {
+    step_failed(*free.error);
+  } else {
+    next_step();
+  }
+}
+
+void Decision::handover_operated(Side which, const std::optional<Error>& error) {
+  if (!state_.change || !state_.change->handover) return;
+  const Handover& handover = *state_.change->handover;
+  const bool stopping = handover.step == Step::stop && which == other(handover.to);
+  const bool starting = handover.step == Step::start && which == handover.to;
+  if (!stopping && !starting) return;
+  if (!handover.asked) {
+    take_step();
+  } else if (error) {
+    step_failed(*error);
+  } else {
+    next_step();
+  }
+}
+
+/// Whether the side that was started is healthy, or will not be.
+void Decision::look_at_handover() {
+  if (!state_.change || !state_.change->handover || state_.change->handover->step != Step::healthy) return;
+  const Handover& handover = *state_.change->handover;
+  const SideState& started = side(handover.to);
+  const std::string name(name_of(handover.to));
+  if (started.verdict == Verdict::healthy) {
+    next_step();
+  } else if (started.died_at > handover.deadline - state_.policy.handover_deadline && known_down(started)) {
+    step_failed(Error{ErrorCode::failed, "the " + name + " side ended at once: " + describe_workload(started.workload)});
+  } else if (now_ >= handover.deadline) {
+    step_failed(Error{ErrorCode::failed, "the " + name + " side was not healthy within " +
+                                             format_duration(state_.policy.handover_deadline) +
+                                             (started.last_failure ? ": " + started.last_failure->reason : "")});
+  }
+}
+
+/// Everything goes back, once. What fails on the way back, or on a way that has to be gone, is reported and left to the
+/// supervision, which starts the side again.
+void Decision::step_failed(const Error& error) {
+  Change& change = *state_.change;
+  Handover& handover = *change.handover;
+  const bool last_way = handover.going_back || change.to.all_rpm();
+  if (!change.error) change.error = error;
+  handover.asked = false;
+  if (last_way) {
+    note({.kind = RecordKind::alarm, .side = handover.to, .message = "handover: " + error.message, .result = Result::failed});
+    handover.step = Step::release;
+  } else if (handover.step == Step::hold) {
+    handover.going_back = true;
+    handover.to = other(handover.to);
+    handover.step = Step::release;
+  } else {
+    handover.going_back = true;
+    handover.to = other(handover.to);
+    handover.step = Step::stop;
+  }
+  take_step();
+}
+
+void Decision::end_handover() {
+  Change& change = *state_.change;
+  const Handover handover = *std::exchange(change.handover, std::nullopt);
+  change.gap = now_ - handover.held_at;
+  change.took = now_ - change.begun;
+  state_.effective = Route::to(handover.to);
+  if (handover.going_back) {
+    // A gap at every try is too much: what cannot be restored is the RPM's.
+    if (change.kind == RecordKind::restore) {
+      state_.durable.route = state_.effective;
+      save_later(now_);
+    }
+    give_up(Error{ErrorCode::failed, change.error->message + "; back on " + describe(state_.effective) + " after a gap of " +
+                                         format_duration(*change.gap)});
+    return;
+  }
+  const bool to_container = handover.to == Side::container;
+  state_.bake_until = to_container && change.kind == RecordKind::flip ? std::optional(now_ + state_.policy.bake) : std::nullopt;
+  if (change.kind == RecordKind::restore) {
+    note(record_of(change, Result::done, done_text(change)));
+    change_done(done_text(change));
+  } else {
+    commit();
+  }
+}
+
+}  // namespace dualdeploy
