@@ -19,6 +19,24 @@ namespace dualdeploy::daemon {
 
 namespace asio = boost::asio;
 
+namespace {
+
+/// New connections are held: requests under way get a moment to end before their side is stopped.
+asio::awaitable<void> let_finish(std::vector<config::Port> ports, std::uint32_t probe_mark) {
+  constexpr Milliseconds patience{250};
+  constexpr Milliseconds pause{10};
+  const Instant begun = host::now();
+  while (host::now() - begun < patience) {
+    const auto open = co_await count_connections(ports, probe_mark);
+    if (!open || (*open)[Side::rpm] == 0) co_return;
+    boost::system::error_code ignored;
+    asio::steady_timer timer(co_await asio::this_coro::executor, pause);
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+}
+
+}  // namespace
+
 /// A request that waits for its answer.
 class ServiceRunner::Pending {
  public:
@@ -281,9 +299,14 @@ void ServiceRunner::carry_out(const action::HoldFront& wanted) {
 }
 
 asio::awaitable<void> ServiceRunner::hold_front(std::shared_ptr<ServiceRunner> self, action::HoldFront wanted) {
+  if (const auto container = self->sides_[Side::container]; wanted.hold && container) {
+    // Created beforehand. What is wrong here is said by the start, which asks for the same.
+    (void)co_await container->prepare();
+  }
   std::string service = self->service_.policy.name;
   const std::optional<Instant> until = wanted.hold ? std::optional(host::now() + wanted.lease) : std::nullopt;
   const auto held = co_await self->surroundings_->router.hold(std::move(service), until);
+  if (wanted.hold && held) co_await let_finish(self->service_.ports, self->surroundings_->identity.mark);
   self->happen(event::FrontHeld{wanted.ticket, held ? std::nullopt : std::optional(held.error())});
 }
 

@@ -209,7 +209,8 @@ struct ContainerSide::Impl : std::enable_shared_from_this<Impl> {
 
   // ---- Doing -----------------------------------------------------------------------------------------------------
 
-  asio::awaitable<Expected<void>> bring_up(bool stop_first) {
+  /// The container as configured, of the present image, and not running unless it was and `stop_first` is not asked for.
+  asio::awaitable<Expected<void>> make_ready(bool stop_first) {
     auto image = co_await engine->inspect_image(config.image);
     if (!image) co_return std::unexpected(image.error());
     if (!*image) co_return fail(no_image());
@@ -229,17 +230,24 @@ struct ContainerSide::Impl : std::enable_shared_from_this<Impl> {
       auto created = co_await engine->create(name, create_body(service, config, (*image)->id));
       if (!created) co_return created;
     }
+    co_return Expected<void>{};
+  }
+
+  asio::awaitable<Expected<void>> bring_up(bool stop_first) {
+    if (auto ready = co_await make_ready(stop_first); !ready) co_return ready;
     co_return co_await engine->start(name);
   }
 
-  asio::awaitable<Expected<void>> one_at_a_time(bool up, bool stop_first) {
+  enum class Doing { start, restart, stop, prepare };
+  asio::awaitable<Expected<void>> one_at_a_time(Doing doing) {
     const auto self = shared_from_this();
     if (std::exchange(busy, true)) co_return fail(ErrorCode::refused, "the container is being started or stopped already");
     Expected<void> done;
-    if (up) {
-      done = co_await bring_up(stop_first);
-    } else {
-      done = co_await engine->stop(name, config.stop_timeout);
+    switch (doing) {
+      case Doing::start: done = co_await bring_up(false); break;
+      case Doing::restart: done = co_await bring_up(true); break;
+      case Doing::stop: done = co_await engine->stop(name, config.stop_timeout); break;
+      case Doing::prepare: done = co_await make_ready(false); break;
     }
     busy = false;
     if (!following->stopped) look();
@@ -288,8 +296,9 @@ asio::awaitable<void> ContainerSide::refresh() {
   auto seen = co_await impl->observe();
   if (!impl->told && !impl->following->stopped) impl->tell(std::move(seen));
 }
-asio::awaitable<Expected<void>> ContainerSide::start() { return impl_->one_at_a_time(true, false); }
-asio::awaitable<Expected<void>> ContainerSide::restart() { return impl_->one_at_a_time(true, true); }
-asio::awaitable<Expected<void>> ContainerSide::stop() { return impl_->one_at_a_time(false, false); }
+asio::awaitable<Expected<void>> ContainerSide::start() { return impl_->one_at_a_time(Impl::Doing::start); }
+asio::awaitable<Expected<void>> ContainerSide::restart() { return impl_->one_at_a_time(Impl::Doing::restart); }
+asio::awaitable<Expected<void>> ContainerSide::stop() { return impl_->one_at_a_time(Impl::Doing::stop); }
+asio::awaitable<Expected<void>> ContainerSide::prepare() { return impl_->one_at_a_time(Impl::Doing::prepare); }
 
 }  // namespace dualdeploy::workload

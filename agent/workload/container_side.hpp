@@ -26,6 +26,7 @@ class ContainerSide final : public WorkloadSide {
   void watch() override;
   /// Only before the first report: afterwards the engine tells of a changed image by itself.
   [[nodiscard]] boost::asio::awaitable<void> refresh() override;
+  [[nodiscard]] boost::asio::awaitable<Expected<void>> prepare() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> start() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> restart() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> stop() override;

@@ -363,6 +363,7 @@ void UnitSide::watch() {
 }
 
 asio::awaitable<void> UnitSide::refresh() { return Impl::ask_package(impl_); }
+asio::awaitable<Expected<void>> UnitSide::prepare() { co_return Expected<void>{}; }
 asio::awaitable<Expected<void>> UnitSide::start() { return impl_->job("StartUnit"); }
 asio::awaitable<Expected<void>> UnitSide::restart() { return impl_->job("RestartUnit"); }
 asio::awaitable<Expected<void>> UnitSide::stop() { return impl_->job("StopUnit"); }

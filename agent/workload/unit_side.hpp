@@ -17,6 +17,7 @@ class UnitSide final : public WorkloadSide {
 
   void watch() override;
   [[nodiscard]] boost::asio::awaitable<void> refresh() override;
+  [[nodiscard]] boost::asio::awaitable<Expected<void>> prepare() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> start() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> restart() override;
   [[nodiscard]] boost::asio::awaitable<Expected<void>> stop() override;

@@ -22,6 +22,9 @@ class WorkloadSide {
   /// Asks again what is installed (revision and artifact); a report follows before this completes, if it changed.
   [[nodiscard]] virtual boost::asio::awaitable<void> refresh() = 0;
 
+  /// Does all of a start that can be done while the side is down, so that the start itself is quick.
+  [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> prepare() = 0;
+
   /// Brings the side up (start) or down and up (restart), or down. Completes when the supervisor says that it is done,
   /// with an error when it says no or did not answer within its deadline.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> start() = 0;

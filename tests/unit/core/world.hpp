@@ -19,8 +19,8 @@ class World {
     state.policy.initial = initial;
   }
 
-  World& boot(std::optional<Durable> durable = {}, KernelRoute held = {}, std::string trouble = "") {
-    on(event::Booted{std::move(durable), std::move(trouble), held, boot_id});
+  World& boot(std::optional<Durable> durable = {}, KernelRoute found = {}, std::string trouble = "") {
+    on(event::Booted{std::move(durable), std::move(trouble), found, boot_id});
     return *this;
   }
   World& up(Side side, std::int64_t pid) {
@@ -96,6 +96,12 @@ class World {
   // Faults.
   bool kernel_refuses = false;
   bool disk_refuses = false;
+  bool held = false;
+  std::vector<bool> holds;
+  bool operate_at_once = false;
+  bool port_stays_taken = false;
+  std::optional<Error> start_error;
+  std::int64_t pids = 100;
   std::optional<Error> hook_error;
   std::optional<Error> inspection_error;
   std::optional<Error> proof_error;
@@ -132,7 +138,30 @@ class World {
     if (hook.point == HookPoint::before && !hook_silent) on(event::HookEnded{hook.ticket, hook_error});
   }
   void carry_out(const action::Prove& prove) { on(event::Proved{prove.ticket, prove.point == HookPoint::before ? inspection_error : proof_error}); }
-  void carry_out(const action::Operate& operate) { operations.push_back(operate); }
+  void carry_out(const action::HoldFront& hold) {
+    held = hold.hold;
+    holds.push_back(hold.hold);
+    on(event::FrontHeld{hold.ticket, {}});
+  }
+  void carry_out(const action::AwaitFree& await) {
+    on(event::PortsFree{await.ticket, port_stays_taken ? std::optional(Error{ErrorCode::failed, "port 80 is still listened on by nc (1)"})
+                                                       : std::nullopt});
+  }
+  void carry_out(const action::Operate& operate) {
+    operations.push_back(operate);
+    if (operate_at_once) carry_out_now(operate);
+  }
+  /// A supervisor that obeys: the side is up or down before the operation ends.
+  void carry_out_now(const action::Operate& operate) {
+    const bool up = operate.operation != Operation::stop;
+    if (up && start_error) {
+      on(event::Operated{operate.side, start_error});
+      return;
+    }
+    on(event::Reported{operate.side, Workload{.state = up ? RunState::running : RunState::stopped, .pid = up ? ++pids : 0,
+                                              .revision = revisions[operate.side]}});
+    on(event::Operated{operate.side, {}});
+  }
   void carry_out(const action::Answer& answer) { answers.push_back(answer); }
   void carry_out(const action::Note& note) { records.push_back(note.record); }
 };

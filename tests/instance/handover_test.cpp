@@ -1,0 +1,110 @@
+// A service that has one port only: a flip stops one side and starts the other, with SYNs held meanwhile.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "instance/support/instance.hpp"
+#include "instance/support/load.hpp"
+
+namespace dualdeploy::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+/// The sample service with one port for both sides.
+void configure(const Instance& instance, const std::string& container_check = "{http: {path: /healthz}, interval: 200ms}") {
+  instance.write("/etc/dualdeploy/services.d/sample.yaml",
+                 "strategy: handover\nhandover_deadline: 4s\nports: [{front: 80}]\n"
+                 "rpm: {unit: sample.service, package: dualdeploy-sample, check: {http: {path: /healthz}, interval: 200ms}}\n"
+                 "container: {image: 'dualdeploy-sample:latest', command: [--port, '80', --side, container], ulimits: {nofile: 4096},"
+                 " check: " + container_check + "}\n");
+}
+
+class OnePort : public Instance {
+ public:
+  explicit OnePort(const std::string& name) : Instance(name, Agent::installed) {
+    configure(*this);
+    do_inside("systemctl start dualdeployd");
+    until("the RPM is healthy", [this] { return health("rpm") == "healthy"; });
+  }
+};
+
+/// "... waited for 480ms" of the newest record.
+std::string gap(const Instance& instance) {
+  return instance.inside("dualctl history -n 1 | grep -o 'waited for [0-9a-z]*' | tail -n 1 | cut -d' ' -f3").output;
+}
+
+TEST(Handover, ThereAndBackUnderLoad) {
+  const OnePort instance("handload");
+  EXPECT_EQ(instance.answered_by(), "rpm");
+  Load load(instance, Load::Kind::connection_per_request, 20);
+  for (int i = 0; i < 3; ++i) {
+    for (const std::string side : {"container", "rpm"}) {
+      const std::string said = instance.do_inside("dualctl flip sample " + side);
+      EXPECT_THAT(said, HasSubstr("new connections waited for"));
+      EXPECT_EQ(instance.answered_by(), side);
+      std::printf("to %s: gap %s", side.c_str(), gap(instance).c_str());
+    }
+  }
+  const Load::Report report = load.finish();
+  EXPECT_EQ(report.errors, "") << report.text;
+  EXPECT_GT(report.requests, 1'000);
+  std::printf("6 handovers, %ld requests, errors: %s\n", report.requests, report.errors.empty() ? "none" : report.errors.c_str());
+  EXPECT_EQ(instance.inside("nft list set inet dualdeploy held | grep elements").output, "");
+}
+
+TEST(Handover, AContainerThatNeverGetsHealthyGoesBackByItself) {
+  const OnePort instance("handsick");
+  configure(instance, "{http: {path: /nowhere, status: 299}, interval: 200ms}");
+  instance.do_inside("systemctl reload dualdeployd");
+  Load load(instance, Load::Kind::connection_per_request, 12);
+  const Outcome flip = instance.inside("dualctl flip sample container");
+  EXPECT_EQ(flip.status, 1);
+  EXPECT_THAT(flip.output, HasSubstr("the container side was not healthy within 4s"));
+  EXPECT_THAT(flip.output, HasSubstr("back on rpm after a gap of"));
+  std::printf("%s", flip.output.c_str());
+  EXPECT_EQ(instance.answered_by(), "rpm");
+  EXPECT_EQ(load.finish().errors, "");  // Clients' SYNs were dropped all the time, and none refused.
+  EXPECT_EQ(instance.container_pid(), "0");
+}
+
+TEST(Handover, AContainerThatDiesEndsAtTheRpm) {
+  const OnePort instance("handkill");
+  instance.do_inside("dualctl flip sample container");
+  instance.do_inside("kill -9 " + instance.container_pid());
+  instance.until("the RPM has the port", [&] { return instance.answered_by() == "rpm"; });
+  EXPECT_THAT(instance.history(), HasSubstr("auto-revert"));
+  EXPECT_EQ(instance.route(), "rpm");
+}
+
+TEST(Handover, AnAgentThatIsKilledInItEndsAtTheRpm) {
+  const OnePort instance("handagent");
+  configure(instance, "{http: {path: /nowhere, status: 299}, interval: 200ms}");
+  instance.do_inside("systemctl reload dualdeployd");
+  instance.do_inside("dualctl flip sample container >/dev/null 2>&1 & true");
+  instance.until("the container has been started", [&] { return instance.container_pid() != "0" && !instance.container_pid().empty(); });
+  instance.do_inside("systemctl kill -s KILL --kill-who=main dualdeployd");
+  instance.until("the RPM has the port", [&] { return instance.answered_by() == "rpm"; });
+  instance.until("and it is on record", [&] { return instance.history().find("interrupted") != std::string::npos; });
+  EXPECT_EQ(instance.route(), "rpm");
+  EXPECT_EQ(instance.container_pid(), "0");
+}
+
+TEST(Handover, RestartAndRebootOnTheContainer) {
+  const OnePort instance("handboot");
+  instance.do_inside("dualctl flip sample container");
+  const std::string pid = instance.container_pid();
+  Load load(instance, Load::Kind::keep_alive, 4);
+  instance.do_inside("systemctl restart dualdeployd");
+  instance.until("adopted", [&] { return instance.route() == "container" && instance.health("container") == "healthy"; });
+  EXPECT_EQ(load.finish().errors, "");  // Nothing was stopped or started for it.
+  EXPECT_EQ(instance.container_pid(), pid);
+  instance.reboot();
+  instance.until("restored", [&] { return instance.answered_by() == "container"; });
+  EXPECT_THAT(instance.history(), HasSubstr("restore"));
+  instance.do_inside("dualctl revert sample");
+  EXPECT_EQ(instance.answered_by(), "rpm");
+}
+
+}  // namespace
+}  // namespace dualdeploy::testing

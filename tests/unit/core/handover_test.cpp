@@ -1,0 +1,180 @@
+// A service with one port: a flip stops one side and starts the other.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "unit/core/world.hpp"
+
+namespace dualdeploy {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const Route rpm = Route::to(Side::rpm);
+const Route container = Route::to(Side::container);
+
+/// The RPM has the port, the container is created and not started.
+struct OnePort : World {
+  explicit OnePort(std::optional<Durable> durable = {}) {
+    state.policy.strategy = Strategy::handover;
+    state.policy.handover_deadline = 10s;
+    operate_at_once = true;
+    boot(std::move(durable), {KernelRoute::Kind::none, {}});
+    up(Side::rpm, 10).pass(Side::rpm);
+    on(event::Reported{Side::container, Workload{.state = RunState::stopped, .revision = "r1"}});
+  }
+  [[nodiscard]] RunState of(Side side) const { return state.sides[side].workload.state; }
+};
+
+TEST(Handover, OneStopsAndTheOtherStarts) {
+  OnePort world;
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  EXPECT_TRUE(world.held);
+  EXPECT_EQ(world.of(Side::rpm), RunState::stopped);
+  EXPECT_EQ(world.of(Side::container), RunState::running);
+  EXPECT_FALSE(world.answer(flip));  // Not before it is healthy.
+  world.wait(800ms).pass(Side::container);
+  EXPECT_FALSE(world.held);
+  ASSERT_TRUE(world.answer(flip));
+  EXPECT_FALSE(world.answer(flip)->error);
+  EXPECT_THAT(world.answer(flip)->message, HasSubstr("new connections waited for 800ms"));
+  EXPECT_EQ(world.disk.route, container);
+  EXPECT_EQ(world.state.effective, container);
+  // And back.
+  const RequestId back = world.ask(FlipCommand{.to = rpm, .wait = {}});
+  world.wait(500ms).pass(Side::rpm);
+  EXPECT_FALSE(world.answer(back)->error);
+  EXPECT_EQ(world.of(Side::container), RunState::stopped);
+  EXPECT_EQ(world.of(Side::rpm), RunState::running);
+  EXPECT_EQ(world.disk.route, rpm);
+  EXPECT_THAT(world.holds, ElementsAre(true, false, true, false));
+  world.wait(1h);
+  EXPECT_EQ(world.operations.size(), 4U);  // The idle side is left alone.
+}
+
+TEST(Handover, AContainerThatNeverGetsHealthyGoesBackByItself) {
+  OnePort world;
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  world.fail_check(Side::container, 20).wait(10s);
+  EXPECT_EQ(world.of(Side::container), RunState::stopped);
+  EXPECT_EQ(world.of(Side::rpm), RunState::running);
+  EXPECT_TRUE(world.held);
+  world.pass(Side::rpm);
+  EXPECT_FALSE(world.held);
+  EXPECT_THAT(world.answer(flip)->error->message, HasSubstr("the container side was not healthy within 10s: HTTP status 503; back on rpm after a gap of 10s"));
+  EXPECT_EQ(world.state.effective, rpm);
+  EXPECT_EQ(world.disk.route, rpm);
+  EXPECT_FALSE(world.disk.intent);
+}
+
+TEST(Handover, AContainerThatEndsAtOnceGoesBackAtOnce) {
+  OnePort world;
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  world.wait(50ms).down(Side::container, "exited with status 1");
+  world.pass(Side::rpm);
+  EXPECT_THAT(world.answer(flip)->error->message, HasSubstr("ended at once: failed: exited with status 1"));
+  EXPECT_EQ(world.state.effective, rpm);
+}
+
+TEST(Handover, AStartThatFailsOrAPortThatStaysTakenGoesBack) {
+  OnePort failing;
+  failing.start_error = Error{ErrorCode::failed, "no such image"};
+  const RequestId flip = failing.ask(FlipCommand{.to = container, .wait = {}});
+  EXPECT_FALSE(failing.held);  // The RPM did not start either: the kernel lets clients in, the supervision goes on trying.
+  EXPECT_THAT(failing.answer(flip)->error->message, HasSubstr("no such image"));
+  failing.start_error.reset();
+  failing.wait(1min);
+  EXPECT_EQ(failing.of(Side::rpm), RunState::running);
+
+  OnePort taken;
+  taken.port_stays_taken = true;
+  const RequestId second = taken.ask(FlipCommand{.to = container, .wait = {}});
+  EXPECT_THAT(taken.answer(second)->error->message, HasSubstr("still listened on by nc"));
+  EXPECT_FALSE(taken.held);
+  EXPECT_EQ(taken.state.effective, rpm);
+}
+
+TEST(Handover, ADeathOfTheContainerEndsAtTheRpm) {
+  OnePort world;
+  world.ask(FlipCommand{.to = container, .wait = {}});
+  world.pass(Side::container);
+  world.wait(1min).down(Side::container);
+  EXPECT_TRUE(world.held);
+  EXPECT_EQ(world.of(Side::rpm), RunState::running);
+  world.pass(Side::rpm);
+  EXPECT_FALSE(world.held);
+  EXPECT_EQ(world.disk.route, rpm);
+  EXPECT_THAT(world.kinds(), ElementsAre("flip done", "auto-revert done"));
+}
+
+TEST(Handover, ARevertOvertakesIt) {
+  OnePort world;
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  const RequestId revert = world.ask(RevertCommand{});
+  EXPECT_TRUE(world.answer(flip)->error);
+  EXPECT_EQ(world.of(Side::container), RunState::stopped);
+  EXPECT_EQ(world.of(Side::rpm), RunState::running);
+  world.pass(Side::rpm);
+  EXPECT_FALSE(world.answer(revert)->error);
+  EXPECT_FALSE(world.held);
+  EXPECT_EQ(world.disk.route, rpm);
+}
+
+TEST(Handover, AnAgentThatDiedInItGoesBack) {
+  OnePort world;
+  world.ask(FlipCommand{.to = container, .wait = {}});  // Holding, RPM stopped, container started.
+  ASSERT_TRUE(world.disk.intent);
+  World next;
+  next.state.policy.strategy = Strategy::handover;
+  next.operate_at_once = true;
+  next.boot(world.disk, {KernelRoute::Kind::none, {}});
+  next.on(event::Reported{Side::rpm, Workload{.state = RunState::stopped, .revision = "r1"}});
+  EXPECT_TRUE(next.operations.empty());  // Who has the port is not known before both have reported.
+  next.on(event::Reported{Side::container, Workload{.state = RunState::running, .pid = 20, .revision = "r1"}});
+  EXPECT_EQ(next.state.sides[Side::container].workload.state, RunState::stopped);
+  EXPECT_EQ(next.state.sides[Side::rpm].workload.state, RunState::running);
+  next.pass(Side::rpm);
+  EXPECT_EQ(next.state.effective, rpm);
+  EXPECT_FALSE(next.disk.intent);
+}
+
+TEST(Handover, AnAgentRestartDisturbsNothing) {
+  World world;
+  world.state.policy.strategy = Strategy::handover;
+  world.operate_at_once = true;
+  world.boot(Durable{.route = container, .hold = {}, .intent = {}}, {KernelRoute::Kind::none, {}});
+  world.on(event::Reported{Side::rpm, Workload{.state = RunState::stopped}});
+  world.up(Side::container, 20).pass(Side::container).wait(1h);
+  EXPECT_EQ(world.state.effective, container);
+  EXPECT_TRUE(world.operations.empty());
+  EXPECT_EQ(world.disk.route, Route{});  // Nothing was written either.
+}
+
+TEST(Handover, AfterABootTheRpmServesAndTheContainerIsRestored) {
+  OnePort world(Durable{.route = container, .hold = {}, .intent = {}});
+  world.pass(Side::container);
+  EXPECT_EQ(world.state.effective, container);
+  EXPECT_EQ(world.of(Side::rpm), RunState::stopped);
+  // What cannot be restored is tried once.
+  OnePort failing(Durable{.route = container, .hold = {}, .intent = {}});
+  failing.wait(10s);
+  failing.pass(Side::rpm).wait(1h);
+  EXPECT_EQ(failing.state.effective, rpm);
+  EXPECT_EQ(failing.disk.route, rpm);
+  EXPECT_EQ(failing.operations.size(), 4U);
+}
+
+TEST(Handover, WhatItCannotDoIsRefused) {
+  OnePort world;
+  EXPECT_THAT(world.answer(world.ask(FlipCommand{.to = Route::of(50), .wait = {}}))->error->message, HasSubstr("no share, no testers"));
+  EXPECT_THAT(world.answer(world.ask(FlipCommand{.to = container, .wait = {}, .confirm_within = 60s}))->error->message,
+              HasSubstr("not wait for a confirmation"));
+  world.on(event::Reported{Side::container, Workload{.state = RunState::missing, .detail = "image shop:1 is not on this machine"}});
+  EXPECT_THAT(world.answer(world.ask(FlipCommand{.to = container, .wait = {}}))->error->message, HasSubstr("image shop:1 is not on this machine"));
+  EXPECT_TRUE(world.holds.empty());
+}
+
+}  // namespace
+}  // namespace dualdeploy
