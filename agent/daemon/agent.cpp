@@ -14,6 +14,7 @@
 #include "host/logging.hpp"
 #include "host/spawn.hpp"
 #include "host/wall_clock.hpp"
+#include "traffic/connections.hpp"
 
 namespace dualdeploy::daemon {
 
@@ -98,9 +99,18 @@ asio::awaitable<void> Agent::take_over() {
   changed();
 }
 
+/// What the configuration asks for and this machine cannot do.
+void Agent::warn_of(const config::Service& service) const {
+  if (service.drain.then != config::Drain::Then::close) return;
+  if (const auto possible = traffic::can_close_connections(); !possible) {
+    spdlog::warn("{}: 'drain: {{then: close}}' will close nothing: {}", service.policy.name, possible.error().message);
+  }
+}
+
 std::shared_ptr<ServiceRunner> Agent::add_service(const config::Service& service) {
   auto added = std::make_shared<ServiceRunner>(surroundings_, service);
   runners_[service.policy.name] = added;
+  warn_of(service);
   return added;
 }
 
@@ -179,6 +189,7 @@ asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config)
   for (const auto& [name, service] : wanted) {
     if (const auto found = runners_.find(name); found != runners_.end()) {
       found->second->configure(service);
+      warn_of(service);
     } else {
       coming.push_back(add_service(service));
       coming.back()->boot(store_.load(name), KernelRoute{});

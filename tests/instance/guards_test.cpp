@@ -95,6 +95,22 @@ TEST(Guards, AnImpostorOnTheContainersPort) {
   EXPECT_THAT(instance.history(), HasSubstr("refused by root port 8080 is listened on by socat"));
 }
 
+TEST(Guards, AFlipThatTakesConnectionsElsewhereGoesBack) {
+  const Instance instance("proofback");
+  // Somebody's rule comes before ours and sends connections to a program of theirs.
+  instance.do_inside("setsid socat TCP-LISTEN:9090,fork,reuseaddr SYSTEM:'echo elsewhere' >/dev/null 2>&1 &"
+                     "nft 'table ip theirs { chain c { type nat hook output priority -120; tcp dport 80 meta mark != 0xdd dnat to :9090; }; }'");
+  instance.until("somebody else listens", [&] { return instance.inside("ss -ltn | grep -q :9090").status == 0; });
+  const Outcome failed = instance.inside("dualctl flip sample container --reason 'in good faith'");
+  EXPECT_EQ(failed.status, 1);
+  EXPECT_THAT(failed.output, AllOf(HasSubstr("did not prove right: a connection to 127.0.0.1:80 reached somebody else"),
+                                   HasSubstr("the route went back")));
+  EXPECT_EQ(instance.route(), "rpm");
+  EXPECT_EQ(instance.answered_by(), "rpm");
+  EXPECT_THAT(instance.history(), AllOf(HasSubstr("failed"), HasSubstr("the route went back [in good faith]")));
+  EXPECT_NE(instance.inside("nft list chain inet dualdeploy service-sample").status, 0);
+}
+
 TEST(Guards, AContainerThatLeavesOutIPv6) {
   const Instance instance("proofv6");
   configure(instance, "s/\"--port\", \"8080\"/\"--port\", \"9090\"/; s/interval: 500ms$/interval: 300ms/");
