@@ -148,6 +148,15 @@ void Agent::retry_establish() {
   });
 }
 
+/// Before the ground is taken from under it.
+asio::awaitable<void> Agent::send_home(std::shared_ptr<ServiceRunner> runner, std::string reason) {
+  // Named, not temporary: GCC 12 destroys braced temporaries of a co_await expression twice.
+  const Command revert = RevertCommand{};
+  Actor agent;
+  const action::Answer reverted = co_await runner->request(revert, std::move(agent), std::move(reason));
+  if (reverted.error) spdlog::warn("{}: {}", runner->service().policy.name, reverted.error->message);
+}
+
 asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config) {
   const config::Agent& before = config_.agent;
   std::string hint;
@@ -172,17 +181,18 @@ asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config)
   }
   for (const std::string& name : leaving) {
     const auto runner = runners_.at(name);
-    // Named, not temporary: GCC 12 destroys braced temporaries of a co_await expression twice.
-    const Command revert = RevertCommand{};
-    Actor agent;
-    std::string reason = "the service left the configuration";
-    const action::Answer reverted = co_await runner->request(revert, std::move(agent), std::move(reason));
-    if (reverted.error) spdlog::warn("{}: {}", name, reverted.error->message);
+    co_await send_home(runner, "the service left the configuration");
     if (auto stopped = co_await runner->stop_container(); !stopped) {
       spdlog::warn("{}: the container could not be stopped: {}", name, stopped.error().message);
     }
     runner->end();
     runners_.erase(name);
+  }
+  for (const auto& [name, service] : wanted) {
+    const auto known = runners_.find(name);
+    if (known == runners_.end() || known->second->service().policy.strategy == service.policy.strategy) continue;
+    const auto runner = known->second;
+    co_await send_home(runner, "its strategy changes");
   }
   config_ = std::move(config);
   std::vector<std::shared_ptr<ServiceRunner>> coming;

@@ -63,6 +63,7 @@ class Agent final : public control::Api {
  private:
   [[nodiscard]] traffic::Rules rules() const;
   [[nodiscard]] std::shared_ptr<ServiceRunner> runner(const std::string& service) const;
+  [[nodiscard]] static boost::asio::awaitable<void> send_home(std::shared_ptr<ServiceRunner> runner, std::string reason);
   void warn_of(const config::Service& service) const;
   std::shared_ptr<ServiceRunner> add_service(const config::Service& service);
   [[nodiscard]] boost::asio::awaitable<Expected<void>> establish();

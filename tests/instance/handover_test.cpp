@@ -68,6 +68,23 @@ TEST(Handover, AContainerThatNeverGetsHealthyGoesBackByItself) {
   EXPECT_EQ(instance.container_pid(), "0");
 }
 
+TEST(Handover, AChangeOfStrategyBeginsAtTheRpm) {
+  const Instance instance("handchange");
+  const std::string redirect = instance.do_inside("cat /etc/dualdeploy/services.d/sample.yaml");
+  instance.flip("container");
+  configure(instance);
+  instance.do_inside("systemctl reload dualdeployd");
+  instance.until("reloaded", [&] { return instance.history().find("its strategy changes") != std::string::npos; });
+  EXPECT_EQ(instance.answered_by(), "rpm");
+  instance.do_inside("dualctl flip sample container --wait");
+  EXPECT_EQ(instance.answered_by(), "container");
+  // And the other way round.
+  instance.write("/etc/dualdeploy/services.d/sample.yaml", redirect);
+  instance.do_inside("systemctl reload dualdeployd; dualctl flip sample container --wait");
+  EXPECT_EQ(instance.answered_by(), "container");
+  EXPECT_EQ(instance.health("rpm"), "healthy");  // Both run again.
+}
+
 TEST(Handover, AContainerThatDiesEndsAtTheRpm) {
   const OnePort instance("handkill");
   instance.do_inside("dualctl flip sample container");
