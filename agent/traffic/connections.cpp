@@ -21,7 +21,6 @@ namespace dualdeploy::traffic {
 namespace {
 
 namespace asio = boost::asio;
-using inet_diag::Answer;
 using inet_diag::Conversation;
 using inet_diag::Socket;
 
@@ -50,18 +49,12 @@ struct Clients {
   void add(const Socket& socket) {
     const auto count = counts.find(socket.local.port);
     if (count == counts.end()) return;
-    if (socket.state == TCP_FIN_WAIT2 && !socket.held) return;
+    if (socket.state == TCP_FIN_WAIT2 && !socket.held()) return;
     if (probes->contains({socket.remote, socket.local})) return;
     ++count->second;
     if (to_close && sockets.size() < most_remembered) sockets.push_back(socket);
   }
 };
-
-/// The kernel's refusal to list: its errno, 0 if there is none.
-int refusal(const Answer& answer) {
-  const auto found = std::ranges::find_if(answer.verdicts, [](int verdict) { return verdict != 0; });
-  return found == answer.verdicts.end() ? 0 : *found;
-}
 
 std::unexpected<Error> cannot_list(int error) {
   return fail_errno("this kernel does not list TCP connections (CONFIG_INET_TCP_DIAG)", error);
@@ -87,7 +80,7 @@ asio::awaitable<Expected<Listed<Tally>>> list(Conversation& kernel, Request requ
     for (bool done = false; !done;) {
       auto answer = co_await kernel.receive();
       if (!answer) co_return std::unexpected(std::move(answer.error()));
-      listed.refused = refusal(*answer);
+      listed.refused = answer->refusal();
       if (listed.refused != 0) co_return listed;
       for (const Socket& socket : answer->sockets) listed.tally.add(socket);
       interrupted = interrupted || answer->interrupted;
@@ -159,15 +152,6 @@ asio::awaitable<Expected<std::size_t>> close_some(Conversation& kernel, const st
   co_return closed;
 }
 
-/// The kernel's verdict on one small question: an errno, or 0.
-Expected<int> ask(Conversation& kernel, const std::string& request) {
-  if (auto sent = kernel.send(request); !sent) return std::unexpected(sent.error());
-  const auto answer = kernel.read();
-  if (!answer) return std::unexpected(answer.error());
-  if (!*answer) return fail("the kernel does not answer about connections");
-  return refusal(**answer);
-}
-
 }  // namespace
 
 asio::awaitable<Expected<std::map<std::uint16_t, std::size_t>>> count_connections(std::vector<std::uint16_t> ports,
@@ -203,15 +187,15 @@ Expected<void> can_close_connections() {
   const auto kernel = Conversation::open(unused.get_executor(), patience);
   if (!kernel) return std::unexpected(kernel.error());
   // First, because a kernel that lists none says ENOENT to every question, also to the one below.
-  const auto listing = ask(**kernel, inet_diag::list_nothing((*kernel)->next_sequence()));
+  const auto listing = (*kernel)->ask(inet_diag::list_nothing((*kernel)->next_sequence()));
   if (!listing) return std::unexpected(listing.error());
-  if (*listing != 0) return cannot_list(*listing);
+  if (listing->refusal() != 0) return cannot_list(listing->refusal());
   // From port 0 to port 0: nothing can be called so.
   Socket nobody;
   nobody.family = AF_INET;
-  const auto closing = ask(**kernel, inet_diag::destroy((*kernel)->next_sequence(), nobody));
+  const auto closing = (*kernel)->ask(inet_diag::destroy((*kernel)->next_sequence(), nobody));
   if (!closing) return std::unexpected(closing.error());
-  if (*closing != ENOENT && *closing != ESTALE) return cannot_close(*closing);
+  if (const int verdict = closing->refusal(); verdict != ENOENT && verdict != ESTALE) return cannot_close(verdict);
   return {};
 }
 

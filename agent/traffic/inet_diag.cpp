@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::uint16_t destroy_type = 21;   // SOCK_DESTROY, newer than some kernel headers
 constexpr std::uint8_t mark_condition = 10;  // INET_DIAG_BC_MARK_COND, likewise
+constexpr std::uint16_t skv6only = 11;       // INET_DIAG_SKV6ONLY, likewise
 constexpr std::size_t most_ranges = 64;
 
 constexpr std::uint32_t states(std::initializer_list<int> list) {
@@ -120,6 +121,27 @@ End end_of(std::uint8_t family, const __be32 (&address)[4], __be16 port) {
   return end;
 }
 
+/// The inverse of end_of().
+void put_end(std::uint8_t family, const End& end, __be32 (&address)[4], __be16& port) {
+  port = htons(end.port);
+  if (family == AF_INET6) {
+    std::memcpy(address, end.address.data(), sizeof address);
+  } else {
+    std::memcpy(address, end.address.data() + 12, sizeof address[0]);
+  }
+}
+
+bool says_v6_only(std::string_view attributes) {
+  nlattr attribute{};
+  while (attributes.size() >= sizeof attribute) {
+    std::memcpy(&attribute, attributes.data(), sizeof attribute);
+    if (attribute.nla_len < sizeof attribute || attribute.nla_len > attributes.size()) return false;
+    if (attribute.nla_type == skv6only && attribute.nla_len > NLA_HDRLEN) return attributes[NLA_HDRLEN] != 0;
+    attributes.remove_prefix(std::min(attributes.size(), std::size_t{NLA_ALIGN(attribute.nla_len)}));
+  }
+  return false;
+}
+
 bool read_socket(std::string_view body, Answer& answer) {
   inet_diag_msg told{};
   if (body.size() < sizeof told) return false;
@@ -129,7 +151,8 @@ bool read_socket(std::string_view body, Answer& answer) {
                                   .remote = end_of(told.idiag_family, told.id.idiag_dst, told.id.idiag_dport),
                                   .family = told.idiag_family,
                                   .state = told.idiag_state,
-                                  .held = told.idiag_inode != 0,
+                                  .inode = told.idiag_inode,
+                                  .v6_only = says_v6_only(body.substr(std::min(body.size(), std::size_t{NLMSG_ALIGN(sizeof told)}))),
                                   .id = told.id});
   return true;
 }
@@ -175,6 +198,18 @@ std::string list_marked(std::uint32_t sequence, std::uint8_t family, std::vector
   return message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, sequence, request_for(family, connecting_states), program);
 }
 
+std::string list_listeners(std::uint32_t sequence, std::uint8_t family) {
+  return message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, sequence, request_for(family, states({TCP_LISTEN})));
+}
+
+std::string find(std::uint32_t sequence, std::uint8_t family, const End& local, const End& remote) {
+  inet_diag_req_v2 request = request_for(family, ~0U);
+  put_end(family, local, request.id.idiag_src, request.id.idiag_sport);
+  put_end(family, remote, request.id.idiag_dst, request.id.idiag_dport);
+  request.id.idiag_cookie[0] = request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+  return message(SOCK_DIAG_BY_FAMILY, 0, sequence, request);
+}
+
 std::string list_nothing(std::uint32_t sequence) {
   return message(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, sequence, request_for(AF_INET, 0));
 }
@@ -184,6 +219,11 @@ std::string destroy(std::uint32_t sequence, const Socket& socket) {
   inet_diag_req_v2 request = request_for(socket.family, ~0U);
   request.id = socket.id;
   return message(destroy_type, NLM_F_ACK, sequence, request);
+}
+
+int Answer::refusal() const {
+  const auto found = std::ranges::find_if(verdicts, [](int verdict) { return verdict != 0; });
+  return found == verdicts.end() ? 0 : *found;
 }
 
 Answer parse(std::string_view bytes, std::uint32_t sequence) {

@@ -57,6 +57,18 @@ Expected<std::optional<Answer>> Conversation::read() {
   return answer;
 }
 
+Expected<Answer> Conversation::ask(const std::string& bytes) {
+  if (auto sent = send(bytes); !sent) return std::unexpected(sent.error());
+  return more();
+}
+
+Expected<Answer> Conversation::more() {
+  auto answer = read();
+  if (!answer) return std::unexpected(std::move(answer.error()));
+  if (!*answer) return fail("the kernel does not answer about connections");
+  return std::move(**answer);
+}
+
 asio::awaitable<Expected<Answer>> Conversation::receive() {
   while (!expired_) {
     if (portions_ < portions_a_turn) {

@@ -32,6 +32,10 @@ class Conversation : public std::enable_shared_from_this<Conversation> {
   /// What is there now, nullopt if nothing is. The first answer is there as soon as send() returns: the kernel works
   /// within the system call.
   [[nodiscard]] Expected<std::optional<Answer>> read();
+  /// Sends, and reads the first datagram of the answer.
+  [[nodiscard]] Expected<Answer> ask(const std::string& bytes);
+  /// The next datagram of an answer that is not complete.
+  [[nodiscard]] Expected<Answer> more();
 
  private:
   Conversation(const boost::asio::any_io_executor& executor, int fd) : socket_(executor, fd), deadline_(executor) {}

@@ -24,8 +24,8 @@ struct Listener {
 /// All listening TCP sockets of this network namespace.
 [[nodiscard]] Expected<std::vector<Listener>> tcp_listeners();
 
-/// Which local port the server's end of a connection has: after address translation not the one that the client asked for.
-/// `address` is the server's. Nothing, if there is no such connection at this port.
+/// Whether a connection of this client has its server's end here, at this port: after address translation that is not the
+/// port that the client asked for.
 [[nodiscard]] Expected<bool> connection_at(bool v6, const std::string& client_address, std::uint16_t client_port,
                                            const std::string& server_address, std::uint16_t server_port);
 

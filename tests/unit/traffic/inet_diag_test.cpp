@@ -117,7 +117,7 @@ TEST(InetDiag, BothFamiliesNameAnEndAlike) {
   EXPECT_NE(answer.sockets[0].local.address, answer.sockets[0].remote.address);
   EXPECT_EQ(answer.sockets[0].local.port, 80);
   EXPECT_EQ(answer.sockets[0].remote.port, 40000);
-  EXPECT_TRUE(answer.sockets[0].held);
+  EXPECT_TRUE(answer.sockets[0].held());
   EXPECT_FALSE(answer.malformed || answer.done || answer.interrupted);
 }
 
