@@ -18,7 +18,8 @@ void Decision::obey(const event::Requested& request, const FlipCommand& flip) {
     return;
   }
   const std::vector<Guard> guards = guards_of_flip(state_, flip.to);
-  const bool free_to_change = guards[0].passed && guards[1].passed;  // Hold and conflict.
+  const bool restoring = state_.change && state_.change->kind == RecordKind::restore;
+  const bool free_to_change = hold_guard(state_).passed && (!state_.change || restoring);
   const bool already_there = flip.to == state_.effective && flip.to == state_.durable.route;
   const std::optional<Confirm>& pending = state_.durable.confirm;
   if (free_to_change && already_there && !(pending && flip.confirm_within)) {
@@ -28,7 +29,6 @@ void Decision::obey(const event::Requested& request, const FlipCommand& flip) {
            flip.to, flip.to);
     return;
   }
-  const bool restoring = state_.change && state_.change->kind == RecordKind::restore;
   const std::optional<Guard> obstacle = first_in_the_way(guards, flip.force);
   const bool wait = obstacle && obstacle->may_pass_later && flip.wait && !restoring;
   if (obstacle && !wait) {
@@ -47,7 +47,7 @@ void Decision::obey(const event::Requested& request, const FlipCommand& flip) {
 
 void Decision::obey(const event::Requested& request, const ConfirmCommand&) {
   if (state_.change && state_.change->kind != RecordKind::restore) {
-    refuse(request, RecordKind::confirm, "another change is in progress: " + describe_change(*state_.change));
+    refuse(request, RecordKind::confirm, in_progress(*state_.change));
     return;
   }
   if (!state_.durable.confirm || now_ >= state_.durable.confirm->deadline) {
@@ -85,10 +85,10 @@ void Decision::operator_revert(const event::Requested& request, RecordKind kind)
 
 void Decision::obey(const event::Requested& request, const HoldCommand&) {
   if (state_.change) {
-    refuse(request, RecordKind::hold, "another change is in progress: " + describe_change(*state_.change));
+    refuse(request, RecordKind::hold, in_progress(*state_.change));
     return;
   }
-  if (const Guard held = guards_of_flip(state_, state_.durable.route).front(); !held.passed) {
+  if (const Guard held = hold_guard(state_); !held.passed) {
     refuse(request, RecordKind::hold, held.text);
     return;
   }
@@ -99,7 +99,7 @@ void Decision::obey(const event::Requested& request, const HoldCommand&) {
 
 void Decision::obey(const event::Requested& request, const ReleaseCommand&) {
   if (state_.change) {
-    refuse(request, RecordKind::release, "another change is in progress: " + describe_change(*state_.change));
+    refuse(request, RecordKind::release, in_progress(*state_.change));
     return;
   }
   if (!state_.durable.hold) {

@@ -5,21 +5,12 @@
 namespace dualdeploy {
 namespace {
 
-Guard hold_guard(const ServiceState& state) {
-  Guard guard{.name = "hold", .text = "no hold"};
-  if (!state.durable.hold) return guard;
-  guard.passed = false;
-  guard.text = "held by " + state.durable.hold->owner.user + ": " + state.durable.hold->reason +
-               "; to lift it: dualctl release " + state.policy.name;
-  return guard;
-}
-
 Guard conflict_guard(const ServiceState& state) {
   Guard guard{.name = "conflict", .text = "no other change in progress"};
   // Putting the saved route back is the agent's own doing and gives way to an operator.
   if (!state.change || state.change->kind == RecordKind::restore) return guard;
   guard.passed = false;
-  guard.text = "another change is in progress: " + describe_change(*state.change);
+  guard.text = in_progress(*state.change);
   return guard;
 }
 
@@ -95,6 +86,15 @@ Guard parity_guard(const ServiceState& state, const Route& to) {
 
 }  // namespace
 
+Guard hold_guard(const ServiceState& state) {
+  Guard guard{.name = "hold", .text = "no hold"};
+  if (!state.durable.hold) return guard;
+  guard.passed = false;
+  guard.text = "held by " + state.durable.hold->owner.user + ": " + state.durable.hold->reason +
+               "; to lift it: dualctl release " + state.policy.name;
+  return guard;
+}
+
 Guard health_guard(const ServiceState& state, const Route& to) {
   const Side target = to.uses(Side::container) ? Side::container : Side::rpm;
   const SideState& side = state.sides[target];
@@ -157,8 +157,8 @@ std::string describe_workload(const Workload& workload) {
   return text;
 }
 
-std::string describe_change(const Change& change) {
-  return std::string(name_of(change.kind)) + " to " + describe(change.to) + " by " + change.actor.user + " (" +
+std::string in_progress(const Change& change) {
+  return "another change is in progress: " + std::string(name_of(change.kind)) + " to " + describe(change.to) + " by " + change.actor.user + " (" +
          std::string(name_of(change.phase)) + ")";
 }
 

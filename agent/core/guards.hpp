@@ -23,7 +23,9 @@ struct Guard {
 /// Whether new connections should go where `to` sends them: health and parity, without regard to who asks.
 [[nodiscard]] std::vector<Guard> guards_of_route(const ServiceState& state, const Route& to);
 
-/// The first of them alone, which is all that counts for a route that was acknowledged earlier.
+/// One of them alone: whether an operator has locked the route.
+[[nodiscard]] Guard hold_guard(const ServiceState& state);
+/// The first of guards_of_route() alone, which is all that counts for a route that was acknowledged earlier.
 [[nodiscard]] Guard health_guard(const ServiceState& state, const Route& to);
 
 /// The first that is in the way; with `force`, of those that it does not overrule.
@@ -33,8 +35,8 @@ struct Guard {
 [[nodiscard]] std::string sick_reason(const SideState& side);
 /// "running, pid 213", "failed: exited with status 1".
 [[nodiscard]] std::string describe_workload(const Workload& workload);
-/// "flip to container by alice (applying)".
-[[nodiscard]] std::string describe_change(const Change& change);
+/// "another change is in progress: flip to container by alice (applying)".
+[[nodiscard]] std::string in_progress(const Change& change);
 
 /// New connections go to this side, or will in a moment.
 [[nodiscard]] bool in_use(const ServiceState& state, Side side);

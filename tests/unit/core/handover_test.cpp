@@ -8,12 +8,8 @@
 namespace dualdeploy {
 namespace {
 
-using namespace std::chrono_literals;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-const Route rpm = Route::to(Side::rpm);
-const Route container = Route::to(Side::container);
 
 /// The RPM has the port, the container is created and not started.
 struct OnePort : World {

@@ -8,12 +8,8 @@
 namespace dualdeploy {
 namespace {
 
-using namespace std::chrono_literals;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-const Route rpm = Route::to(Side::rpm);
-const Route container = Route::to(Side::container);
 
 FlipCommand to_be_confirmed(const Route& to, Milliseconds within = 60s) {
   return FlipCommand{.to = to, .wait = {}, .confirm_within = within};

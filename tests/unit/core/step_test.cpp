@@ -8,11 +8,8 @@
 namespace dualdeploy {
 namespace {
 
-using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 
-const Route rpm = Route::to(Side::rpm);
-const Route container = Route::to(Side::container);
 KernelRoute active(const Route& route) { return {KernelRoute::Kind::active, route}; }
 
 TEST(Step, FlipReachesKernelAndDiskBeforeItIsAnswered) {

@@ -11,6 +11,9 @@ namespace dualdeploy {
 
 using namespace std::chrono_literals;
 
+inline const Route rpm = Route::to(Side::rpm);
+inline const Route container = Route::to(Side::container);
+
 /// A service in a world where the kernel and the disk obey at once, unless told otherwise.
 class World {
  public:
