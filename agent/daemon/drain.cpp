@@ -1,10 +1,7 @@
 #include "daemon/drain.hpp"
 
-#include <spdlog/spdlog.h>
-
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <map>
 #include <utility>
 
 #include "host/clock.hpp"

@@ -4,8 +4,10 @@
 #include <ifaddrs.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/use_awaitable.hpp>
+#include <ranges>
 #include <set>
 #include <string>
 
@@ -62,9 +64,10 @@ std::vector<Words> selections_of(const config::Port& port, const std::string& ad
 
 asio::awaitable<Expected<void>> forget_udp_flows(ServiceRules service) {
   std::vector<Words> selections;
-  for (const config::Port& port : service.ports) {
-    if (port.protocol != config::Protocol::udp) continue;
-    for (const std::string& address : local_addresses()) {
+  const auto is_udp = [](const config::Port& port) { return port.protocol == config::Protocol::udp; };
+  if (std::ranges::none_of(service.ports, is_udp)) co_return Expected<void>{};
+  for (const std::string& address : local_addresses()) {
+    for (const config::Port& port : service.ports | std::views::filter(is_udp)) {
       for (Words& selection : selections_of(port, address, service.effective())) selections.push_back(std::move(selection));
     }
   }
