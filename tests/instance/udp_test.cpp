@@ -58,6 +58,15 @@ class Epoch {
     ++number_;
     side_ = side;
   }
+  void count_answer() {
+    ++answers_;
+    answers_.notify_all();
+  }
+  /// Until the clients have had so many more answers.
+  void await_answers(long more) const {
+    const long enough = answers_ + more;
+    for (long seen = answers_; seen < enough; seen = answers_) answers_.wait(seen);
+  }
   std::pair<int, std::string> now() const {
     const std::lock_guard lock(mutex_);
     return {number_, side_};
@@ -65,6 +74,7 @@ class Epoch {
 
  private:
   mutable std::mutex mutex_;
+  std::atomic<long> answers_ = 0;
   int number_ = 0;
   std::string side_ = "rpm";
 };
@@ -88,7 +98,7 @@ std::string query(std::uint16_t id) {
 }
 
 /// One client that asks again and again from one port, each time as soon as the last answer has come.
-Talk talk(int family, std::uint16_t from, const Epoch& epoch, const std::atomic<bool>& over) {
+Talk talk(int family, std::uint16_t from, Epoch& epoch, const std::atomic<bool>& over) {
   Talk talk;
   const int socket = ::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   sockaddr_in6 server6{};
@@ -139,6 +149,7 @@ Talk talk(int family, std::uint16_t from, const Epoch& epoch, const std::atomic<
       const std::string text(buffer.data(), static_cast<std::size_t>(size));
       const std::string side = text.find("container") != std::string::npos ? "container" : text.find("rpm") != std::string::npos ? "rpm" : "?";
       ++talk.answered;
+      epoch.count_answer();
       ++talk.by_side[side];
       if (epoch.now() == asked_at && !asked_at.second.empty() && asked_at.second != side) ++talk.wrong_side;
       break;
@@ -169,7 +180,7 @@ TEST(Udp, ClientsThatGoOnTalkingFollowTheFlip) {
       instance.do_inside("dualctl flip dns " + side);
       epoch.end_change(side);
       ++flips;
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));  // Time for clients to talk; nothing is waited for.
+      epoch.await_answers(200);
     }
   }
   over = true;
