@@ -1,0 +1,14 @@
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <memory>
+
+#include "traffic/backend.hpp"
+
+namespace dualdeploy::traffic {
+
+/// For kernels whose NAT belongs to iptables (CentOS 7). One `iptables-restore` a family and change, IPv6 first: each is
+/// atomic by itself, and between the two every client is still on one side or the other.
+[[nodiscard]] std::unique_ptr<Backend> make_iptables_backend(boost::asio::any_io_executor executor);
+
+}  // namespace dualdeploy::traffic
