@@ -24,7 +24,7 @@ Agent read_agent(const Value& root) {
   if (auto traffic = main.section("traffic")) {
     traffic->choice<TrafficBackend>(
         "backend", agent.backend,
-        {{"auto", TrafficBackend::automatic}, {"nftables", TrafficBackend::nftables}});
+        {{"auto", TrafficBackend::automatic}, {"nftables", TrafficBackend::nftables}, {"iptables", TrafficBackend::iptables}});
     traffic->duration("drift_check", agent.drift_check, 100ms, 1h);
     traffic->finish();
   }

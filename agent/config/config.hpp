@@ -131,7 +131,7 @@ struct Service {
   bool operator==(const Service&) const = default;
 };
 
-enum class TrafficBackend : std::uint8_t { automatic, nftables };
+enum class TrafficBackend : std::uint8_t { automatic, nftables, iptables };
 
 struct Agent {
   std::filesystem::path state_directory = "/var/lib/dualdeploy";

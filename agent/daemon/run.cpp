@@ -14,7 +14,7 @@
 #include "host/logging.hpp"
 #include "host/notify.hpp"
 #include "host/spawn.hpp"
-#include "traffic/nft_backend.hpp"
+#include "traffic/choose_backend.hpp"
 
 namespace dualdeploy::daemon {
 namespace {
@@ -132,8 +132,9 @@ int run(const std::filesystem::path& config_file, const std::filesystem::path& c
   const control::Access access{loaded->agent.change_group, loaded->agent.view_group};
 
   asio::io_context loop(1);
+  auto backend = traffic::choose_backend(loop.get_executor(), loaded->agent.backend);
   const host::Watchdog watchdog(loop.get_executor());
-  Agent agent(loop.get_executor(), std::move(*loaded), traffic::make_nft_backend(loop.get_executor()));
+  Agent agent(loop.get_executor(), std::move(*loaded), std::move(backend));
   Announcer announcer(agent);
   agent.on_change([&announcer] { announcer.announce(); });
   control::Server server(loop.get_executor(), agent, control::Limits{}, access);

@@ -182,13 +182,12 @@ asio::awaitable<void> collect(std::shared_ptr<Run> run, asio::posix::stream_desc
   run->streams_done.try_send(error_code{});
 }
 
-std::string found_on_path(const std::string& program) {
-  if (program.find('/') != std::string::npos) return program;
+std::optional<std::string> found_on_path(const std::string& program) {
   for (const char* directory : {"/usr/local/sbin/", "/usr/local/bin/", "/usr/sbin/", "/usr/bin/", "/sbin/", "/bin/"}) {
-    const std::string candidate = directory + program;
+    std::string candidate = directory + program;
     if (::access(candidate.c_str(), X_OK) == 0) return candidate;
   }
-  return program;
+  return std::nullopt;
 }
 
 /// Ends the program's whole group when the deadline passes. `over` is set by the main coroutine.
@@ -229,6 +228,8 @@ void close_later(const std::shared_ptr<Run>& run) {
 
 }  // namespace
 
+bool is_installed(const std::string& program) { return found_on_path(program).has_value(); }
+
 asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLimits limits) {
   if (command.argv.empty()) co_return fail(ErrorCode::usage, "there is no program to run");
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
@@ -236,7 +237,9 @@ asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLim
   Pipe out;
   Pipe err;
   if (!in.open() || !out.open() || !err.open()) co_return fail_errno("cannot make a pipe", errno);
-  const std::string program = found_on_path(command.argv.front());
+  const std::string& named = command.argv.front();
+  // A name that is nowhere is left as it is: starting it fails with the error that says so.
+  const std::string program = named.find('/') != std::string::npos ? named : found_on_path(named).value_or(named);
   std::vector<std::string> arguments(command.argv.begin() + 1, command.argv.end());
   std::vector<std::string> environment{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"};
   for (std::string& variable : command.environment) environment.push_back(std::move(variable));

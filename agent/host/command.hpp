@@ -34,6 +34,9 @@ struct CommandLimits {
   std::size_t output_bytes = 64 * 1024;
 };
 
+/// Whether there is such a program where run_command() looks for it.
+[[nodiscard]] bool is_installed(const std::string& program);
+
 /// Runs a program to its end. Errors: `failed` when it could not be started, `timed_out` when the deadline passed (the
 /// program is gone by then). A non-zero exit status is a result, not an error.
 [[nodiscard]] boost::asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLimits limits = {});

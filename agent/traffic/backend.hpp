@@ -13,11 +13,17 @@ namespace dualdeploy::traffic {
 /// is under way (the Router sees to that).
 class Backend {
  public:
-  /// Somebody else changed the kernel's rule sets; `who` names the program if that is known.
-  using OnForeignChange = std::function<void(const std::string& who)>;
+  struct Notices {
+    /// Somebody else changed the kernel's rule sets; `who` names the program, "somebody" if that is not known.
+    std::function<void(const std::string& who)> foreign_change;
+    /// The leases are to be renewed now: the clock that they go by was set.
+    std::function<void()> leases_shifted;
+  };
 
   virtual ~Backend() = default;
   [[nodiscard]] virtual std::string_view name() const = 0;
+  /// Whether its tools are on this machine at all.
+  [[nodiscard]] virtual bool installed() const = 0;
 
   /// Whether this kernel and its tools can do it; an error says what is missing.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> usable() = 0;
@@ -34,11 +40,14 @@ class Backend {
                                             Milliseconds lease) const = 0;
   /// Starts the lease of every active service anew.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> renew(const Rules& rules) = 0;
+  /// Whoever put them there: takes the redirects away, but not the way to an RPM that is off its front port. Returns a
+  /// text of what was done; empty where there was nothing.
+  [[nodiscard]] virtual boost::asio::awaitable<Expected<std::string>> rescue() = 0;
   /// Takes everything of ours away.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> remove() = 0;
 
-  /// Begins to report foreign changes, where the kernel tells of them. Without: the Router checks from time to time.
-  virtual void watch(OnForeignChange on_change) = 0;
+  /// Begins to report what can be noticed at once. The Router checks everything from time to time besides.
+  virtual void watch(Notices notices) = 0;
 };
 
 }  // namespace dualdeploy::traffic

@@ -16,6 +16,8 @@ constexpr std::string_view tester_comment = "tester=";
 /// How long before it is written a window begins: packets already under way carry earlier times.
 constexpr std::int64_t window_margin_s = 2;
 
+const std::string trial_chain = "dualdeploy-trial";
+
 /// Where packets come from the kernel's chains into ours.
 struct Hook {
   std::string_view table;
@@ -412,6 +414,70 @@ std::string render_removal(const Saved& saved) {
     Table table(name);
     drop_jumps(table, name, saved);
     drop_chains(table, name, saved, "");
+    script += table.text();
+  }
+  return script;
+}
+
+bool is_home(std::string_view chain) { return chain.starts_with("nat dualdeploy-h-"); }
+
+std::string render_way_home(const Saved& saved) {
+  Table nat("nat");
+  for (const auto& [key, rules] : saved.chains) {
+    if (!key.starts_with("nat dualdeploy-s-")) continue;
+    const std::string chain = key.substr(std::string_view("nat ").size());
+    nat.declare(chain);
+    for (const std::string& rule : rules) {
+      if (word_after(rule, "-g ").starts_with("dualdeploy-h-")) nat.line("-A {}", rule);
+    }
+  }
+  return nat.text();
+}
+
+std::vector<Feature> features_of(Family family) {
+  const std::string to_port = "-p tcp -m tcp --dport 1 -j DNAT --to-destination :2";
+  return {
+      {"DNAT that keeps the address", "nat", to_port},
+      {"comments", "nat", "-m comment --comment \"dualdeploy trial\" -j RETURN"},
+      {"xt_time", "nat", "-m time --datestart 2020-01-01T00:00:00 --datestop 2038-01-01T00:00:00 -j RETURN"},
+      {"xt_statistic", "nat", "-m statistic --mode random --probability 0.50 -j RETURN"},
+      {"xt_addrtype", "nat", "-m addrtype --dst-type LOCAL -j RETURN"},
+      {"xt_mark", "nat", "-m mark --mark 0x1 -j RETURN"},
+      {"xt_owner", "filter", "-m owner --gid-owner 1 -j RETURN"},
+      {"xt_conntrack's DNAT state", "filter", "-m conntrack --ctstate DNAT -j RETURN"},
+      {"xt_bpf", "nat", sticky_match(family, 50) + " -j RETURN", true},
+  };
+}
+
+std::string render_trial(const std::vector<Feature>& features) {
+  std::string script;
+  for (const std::string_view name : {"nat", "filter"}) {
+    Table table(name);
+    table.declare(trial_chain);
+    for (const Feature& feature : features) {
+      if (feature.table == name) table.line("-A {} {}", trial_chain, feature.rule);
+    }
+    script += table.text();
+  }
+  return script;
+}
+
+bool passed(const Saved& saved, const std::vector<Feature>& features) {
+  return std::ranges::all_of(features, [&](const Feature& feature) {
+    const auto chain = saved.chains.find(feature.table + " " + trial_chain);
+    if (chain == saved.chains.end()) return false;
+    // By the name of the match: how its options are shown is another matter in each version.
+    const std::string begins = trial_chain + " " + feature.rule.substr(0, feature.rule.find(' ', std::string_view("-m ").size()) + 1);
+    return std::ranges::any_of(chain->second, [&](const std::string& rule) { return rule.starts_with(begins); });
+  });
+}
+
+std::string render_trial_end() {
+  std::string script;
+  for (const std::string_view name : {"nat", "filter"}) {
+    Table table(name);
+    table.declare(trial_chain);
+    table.line("-X {}", trial_chain);
     script += table.text();
   }
   return script;

@@ -52,6 +52,24 @@ struct Saved {
 /// A script that takes everything of ours away; empty if nothing is there.
 [[nodiscard]] std::string render_removal(const Saved& saved);
 
+/// Whether this key of Saved::chains is of a chain that leads to an RPM off its front port.
+[[nodiscard]] bool is_home(std::string_view chain);
+/// A script that ends every lease and leaves the ways to RPMs off their front ports.
+[[nodiscard]] std::string render_way_home(const Saved& saved);
+
+/// What the rules above are made of, each as one rule to be tried in a chain that nothing leads to. Old versions of iptables-restore
+/// only warn of what they do not know: what counts is that the rule is there afterwards.
+struct Feature {
+  std::string what;      ///< For people: "xt_time".
+  std::string table;
+  std::string rule;
+  bool for_sticky_only = false;
+};
+[[nodiscard]] std::vector<Feature> features_of(Family family);
+[[nodiscard]] std::string render_trial(const std::vector<Feature>& features);
+[[nodiscard]] bool passed(const Saved& saved, const std::vector<Feature>& features);
+[[nodiscard]] std::string render_trial_end();
+
 /// What the kernel does now with each service of ours that it knows.
 [[nodiscard]] std::map<std::string, KernelRoute> routes_of(const Saved& saved, Moment moment);
 

@@ -25,6 +25,7 @@ class NftBackend final : public Backend {
   explicit NftBackend(asio::any_io_executor executor) : executor_(std::move(executor)) {}
 
   std::string_view name() const override { return "nftables"; }
+  bool installed() const override { return host::is_installed("nft"); }
 
   asio::awaitable<Expected<void>> usable() override {
     // Everything a table can hold, in check mode: the kernel itself says whether it understands it.
@@ -64,8 +65,21 @@ class NftBackend final : public Backend {
     return commit("add table " + table + "\ndelete table " + table + "\n");
   }
 
-  void watch(OnForeignChange on_change) override {
-    on_change_ = std::move(on_change);
+  asio::awaitable<Expected<std::string>> rescue() override {
+    auto observed = co_await observe();
+    if (!observed) co_return std::unexpected(std::move(observed.error()));
+    if (!observed->table_present) co_return std::string();
+    const bool has_homes = observed->fingerprint.find("\"home-") != std::string::npos;
+    const std::string table(table_name);
+    std::string script = "delete table " + table + "\n";
+    if (has_homes) script = "flush map " + table + " redirects\nflush map " + table + " redirects_local\n";
+    auto done = co_await commit(std::move(script));
+    if (!done) co_return std::unexpected(std::move(done.error()));
+    co_return has_homes ? "redirects removed (rules that lead to an RPM off its front port stay)" : "table " + table + " removed";
+  }
+
+  void watch(Notices notices) override {
+    notices_ = std::move(notices);
     if (auto keeper = NatKeeper::open()) {
       keeper_.emplace(std::move(*keeper));
     } else {
@@ -118,11 +132,11 @@ class NftBackend final : public Backend {
   }
 
   void report(const GenerationWatch::Generation& seen) {
-    if (on_change_) on_change_(seen.program.empty() ? "somebody" : seen.program + " (" + std::to_string(seen.port_id) + ")");
+    if (notices_.foreign_change) notices_.foreign_change(seen.program.empty() ? "somebody" : seen.program + " (" + std::to_string(seen.port_id) + ")");
   }
 
   asio::any_io_executor executor_;
-  OnForeignChange on_change_;
+  Notices notices_;
   std::unique_ptr<GenerationWatch> watch_;
   std::optional<NatKeeper> keeper_;
   int running_ = 0;

@@ -35,9 +35,14 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
   /// Starts the loops, once.
   void begin() {
     if (std::exchange(begun, true)) return;
-    backend->watch([weak = weak_from_this()](const std::string& who) {
-      if (const auto self = weak.lock()) self->foreign_change(who);
-    });
+    backend->watch({.foreign_change =
+                        [weak = weak_from_this()](const std::string& who) {
+                          if (const auto self = weak.lock()) self->foreign_change(who);
+                        },
+                    .leases_shifted =
+                        [weak = weak_from_this()] {
+                          if (const auto self = weak.lock()) self->renew_at_once();
+                        }});
     host::spawn(executor, "drift check", check_loop(shared_from_this()));
     host::spawn(executor, "lease renewal", renewal_loop(shared_from_this()));
   }
@@ -46,6 +51,11 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     if (!noticed_at) noticed_at = host::now();
     suspect = who;
     check_timer.cancel();  // Wakes the check loop.
+  }
+
+  void renew_at_once() {
+    renewal_due = true;
+    renewal_timer.cancel();  // Wakes the renewal loop.
   }
 
   static asio::awaitable<void> check_loop(std::shared_ptr<Impl> self) {
@@ -77,9 +87,10 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
       spdlog::warn("cannot check the kernel rules: {}", observed.error().message);
       co_return;
     }
-    if (observed->fingerprint == fingerprint) co_return;
-    Drift drift{observed->table_present ? "our rules were changed" : "our table was gone", who.empty() ? "somebody" : who,
-                {}, {}};
+    const bool unchanged = observed->fingerprint == fingerprint;
+    if (unchanged && as_wanted(*observed)) co_return;
+    const std::string what = !observed->table_present ? "our table was gone" : unchanged ? "our leases had ended" : "our rules were changed";
+    Drift drift{what, who.empty() ? "somebody" : who, {}, {}};
     auto repaired = co_await backend->replace(rules);
     drift.took = host::now() - began;
     if (repaired) {
@@ -148,9 +159,9 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     while (!self->stopped) {
       boost::system::error_code woken;
       self->renewal_timer.expires_after(failing ? renewal_retry : self->rules.lease / 3);
-      co_await self->renewal_timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+      if (!self->renewal_due) co_await self->renewal_timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
       if (self->stopped) break;
-      if (woken) continue;
+      if (!std::exchange(self->renewal_due, false) && woken) continue;
       const auto held = co_await self->turn.take();
       if (!self->established || self->stopped) continue;
       auto renewed = co_await self->backend->renew(self->rules);
@@ -174,6 +185,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
   std::string suspect;
   std::uint64_t repairs = 0;
   bool begun = false;
+  bool renewal_due = false;
   bool established = false;
   bool stopped = false;
 };

@@ -23,7 +23,7 @@ class Router {
   };
   /// A foreign change was found and repaired (or not: `error`).
   struct Drift {
-    std::string what;  ///< "our table was gone", "our rules were changed"
+    std::string what;  ///< "our table was gone", "our rules were changed", "our leases had ended"
     std::string who;
     Milliseconds took{0};  ///< From the notice to the repair.
     std::optional<Error> error;

@@ -1,4 +1,4 @@
-// The router over real nft in a network namespace of its own.
+// The router over both backends, real nft and real (legacy) iptables, in a network namespace of its own.
 
 #include "traffic/router.hpp"
 
@@ -14,7 +14,9 @@
 
 #include "host/clock.hpp"
 #include "host/command.hpp"
+#include "traffic/iptables_backend.hpp"
 #include "traffic/nft_backend.hpp"
+#include "traffic/rescue.hpp"
 #include "unit/support_loop.hpp"
 
 namespace dualdeploy::traffic {
@@ -23,13 +25,43 @@ namespace {
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
 
-class RouterTest : public ::testing::Test {
+/// What differs between the backends for whoever meddles with their rules.
+struct Kind {
+  std::string name;
+  std::unique_ptr<Backend> (*make)(boost::asio::any_io_executor);
+  std::string list_ours;  ///< Prints our rules; all that is left of them after a flush.
+  std::string flush;
+  std::vector<std::string> vandalism;
+  std::string home;       ///< The rule that leads to an RPM on port 8880.
+};
+
+const Kind kinds[]{
+    {"nftables",
+     make_nft_backend,
+     "nft list table inet dualdeploy 2>/dev/null",
+     "nft flush ruleset",
+     {"nft flush ruleset", "nft delete table inet dualdeploy", "nft flush map inet dualdeploy redirects",
+      "nft add rule inet dualdeploy service-shop tcp dport 81 accept", "nft flush chain inet dualdeploy prerouting"},
+     "dnat to :8880"},
+    {"iptables",
+     make_iptables_backend,
+     "(iptables-legacy-save; ip6tables-legacy-save) | grep dualdeploy-",
+     "for t in nat filter; do iptables-legacy -t $t -F; ip6tables-legacy -t $t -F; done",
+     {"for t in nat filter; do iptables-legacy -t $t -F; ip6tables-legacy -t $t -F; done", "iptables-legacy -t nat -F PREROUTING",
+      "ip6tables-legacy -t nat -F dualdeploy-s-shop", "iptables-legacy -t nat -A dualdeploy-s-shop -p tcp --dport 81 -j ACCEPT",
+      "iptables-legacy -t nat -I PREROUTING 1 -p tcp --dport 81 -j ACCEPT",
+      "printf '*nat\nCOMMIT\n*filter\nCOMMIT\n' | iptables-legacy-restore"},
+     "DNAT --to-destination :8880"},
+};
+
+class RouterTest : public ::testing::TestWithParam<Kind> {
  protected:
   static void SetUpTestSuite() { separate = ::getuid() == 0 && ::unshare(CLONE_NEWNET) == 0; }
   void SetUp() override {
     if (!separate) GTEST_SKIP() << "needs root, for a network namespace";
-    nft("flush ruleset");
-    router.emplace(loop.get_executor(), make_nft_backend(loop.get_executor()), Router::Settings{60s},
+    for (const Kind& each : kinds) sh(each.flush);
+    sh("for f in iptables ip6tables; do for t in nat filter; do $f-legacy -t $t -X; done; done");
+    router.emplace(loop.get_executor(), kind.make(loop.get_executor()), Router::Settings{60s},
                    [this](const Router::Drift& drift) { drifts.push_back(drift); },
                    [this](const std::optional<Error>& error) { lease_errors.push_back(error); });
     for (const std::string name : {"shop", "api"}) {
@@ -44,9 +76,9 @@ class RouterTest : public ::testing::Test {
   T run(boost::asio::awaitable<T> task) {
     return dualdeploy::testing::run(loop, std::move(task));
   }
-  std::string nft(const std::string& arguments) {
+  std::string sh(const std::string& line) {
     host::Command command;
-    command.argv = {"nft", arguments};
+    command.argv = {"sh", "-c", line};
     boost::asio::io_context own;
     auto result = dualdeploy::testing::run(own, host::run_command(std::move(command)));
     return result ? result->output + result->error : result.error().message;
@@ -66,6 +98,7 @@ class RouterTest : public ::testing::Test {
     return found == seen->services.end() ? KernelRoute{KernelRoute::Kind::none, {}} : found->second;
   }
 
+  const Kind& kind = GetParam();
   static inline bool separate = false;
   boost::asio::io_context loop;
   std::optional<Router> router;
@@ -74,7 +107,7 @@ class RouterTest : public ::testing::Test {
   std::vector<std::optional<Error>> lease_errors;
 };
 
-TEST_F(RouterTest, SharesAndTestersAreReadBack) {
+TEST_P(RouterTest, SharesAndTestersAreReadBack) {
   ASSERT_TRUE(run(router->establish(rules)));
   const std::vector<Network> testers{Network::parse("10.0.0.0/8").value(), Network::parse("192.0.2.7").value(),
                                      Network::parse("2001:db8::/32").value()};
@@ -85,7 +118,7 @@ TEST_F(RouterTest, SharesAndTestersAreReadBack) {
   EXPECT_TRUE(drifts.empty());
 }
 
-TEST_F(RouterTest, ARouteWithADeadlineEndsInTheKernel) {
+TEST_P(RouterTest, ARouteWithADeadlineEndsInTheKernel) {
   ASSERT_TRUE(run(router->establish(rules)));
   ASSERT_TRUE(run(router->set_route("shop", Route{100}, host::now() + 1500ms)));
   EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::active);
@@ -99,14 +132,14 @@ TEST_F(RouterTest, ARouteWithADeadlineEndsInTheKernel) {
   EXPECT_TRUE(drifts.empty());
 }
 
-TEST_F(RouterTest, TheBackendIsUsable) {
-  const auto backend = make_nft_backend(loop.get_executor());
+TEST_P(RouterTest, TheBackendIsUsable) {
+  const auto backend = kind.make(loop.get_executor());
   const auto usable = run(backend->usable());
   EXPECT_TRUE(usable) << usable.error().message;
-  EXPECT_EQ(nft("list ruleset"), "");  // Asking changes nothing.
+  EXPECT_EQ(sh(kind.list_ours), "");  // Asking leaves nothing.
 }
 
-TEST_F(RouterTest, RoutesThereAndBack) {
+TEST_P(RouterTest, RoutesThereAndBack) {
   EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::no_table);
   ASSERT_TRUE(run(router->establish(rules)));
   EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::none);
@@ -120,7 +153,7 @@ TEST_F(RouterTest, RoutesThereAndBack) {
   EXPECT_TRUE(drifts.empty());
 }
 
-TEST_F(RouterTest, TheLeaseIsRenewedAndEndsWithoutTheRouter) {
+TEST_P(RouterTest, TheLeaseIsRenewedAndEndsWithoutTheRouter) {
   rules.lease = 1500ms;
   ASSERT_TRUE(run(router->establish(rules)));
   ASSERT_TRUE(run(router->set_route("shop", Route{100})));
@@ -129,68 +162,64 @@ TEST_F(RouterTest, TheLeaseIsRenewedAndEndsWithoutTheRouter) {
   EXPECT_TRUE(drifts.empty());
   // Nobody renews any more.
   std::this_thread::sleep_for(2500ms);
-  router.emplace(loop.get_executor(), make_nft_backend(loop.get_executor()), Router::Settings{60s}, [](const auto&) {}, [](const auto&) {});
+  router.emplace(loop.get_executor(), kind.make(loop.get_executor()), Router::Settings{60s}, [](const auto&) {}, [](const auto&) {});
   EXPECT_EQ(observed("shop"), (KernelRoute{KernelRoute::Kind::lapsed, Route{100}}));
 }
 
-TEST_F(RouterTest, ForeignChangesAreRepaired) {
+TEST_P(RouterTest, ForeignChangesAreRepaired) {
   ASSERT_TRUE(run(router->establish(rules)));
   ASSERT_TRUE(run(router->set_route("shop", Route{100})));
   wait(200ms);
   std::size_t expected = 0;
-  for (const std::string change :
-       {"flush ruleset", "delete table inet dualdeploy", "flush map inet dualdeploy redirects",
-        "add rule inet dualdeploy service-shop tcp dport 81 accept", "flush chain inet dualdeploy prerouting"}) {
-    EXPECT_EQ(nft(change), "");
+  for (const std::string& change : kind.vandalism) {
+    EXPECT_EQ(sh(change), "");
     for (int i = 0; i < 50 && drifts.size() <= expected; ++i) wait(20ms);
     ASSERT_EQ(drifts.size(), ++expected) << change;
     EXPECT_FALSE(drifts.back().error);
-    EXPECT_THAT(drifts.back().who, HasSubstr("nft"));
+    EXPECT_THAT(drifts.back().who, HasSubstr(kind.name == "nftables" ? "nft" : "somebody"));
     EXPECT_EQ(observed("shop"), (KernelRoute{KernelRoute::Kind::active, Route{100}}));
-    EXPECT_THAT(nft("list table inet dualdeploy"), ::testing::Not(HasSubstr("dport 81")));
+    EXPECT_THAT(sh(kind.list_ours), ::testing::Not(HasSubstr("dport 81 ")));
     wait(200ms);
   }
   EXPECT_EQ(router->repairs(), expected);
 }
 
-TEST_F(RouterTest, ForeignTablesAreNoneOfOurBusiness) {
+TEST_P(RouterTest, ForeignTablesAreNoneOfOurBusiness) {
   ASSERT_TRUE(run(router->establish(rules)));
-  nft("add table inet theirs");
+  sh("nft add table inet theirs; iptables-legacy -t nat -N theirs");
   wait(300ms);
   EXPECT_TRUE(drifts.empty());
 }
 
-TEST_F(RouterTest, AFlushLeavesTheKernelTranslating) {
+TEST_P(RouterTest, AFlushLeavesTheKernelTranslating) {
   ASSERT_TRUE(run(router->establish(rules)));
   // Nobody runs the loop: nothing is repaired in between.
-  EXPECT_EQ(nft("flush ruleset"), "");
-  const std::string left = nft("list ruleset");
-  EXPECT_THAT(left, HasSubstr("type nat hook prerouting"));
-  EXPECT_THAT(left, ::testing::Not(HasSubstr("table inet dualdeploy {")));
+  EXPECT_EQ(sh("nft flush ruleset"), "");
+  EXPECT_THAT(sh("nft list ruleset"), HasSubstr("type nat hook prerouting"));
   router.reset();  // It goes with the agent.
   wait(100ms);
-  EXPECT_EQ(nft("list ruleset"), "");
+  EXPECT_EQ(sh("nft list ruleset"), "");
 }
 
-TEST_F(RouterTest, AFlushAndAFlipAtOnceEndInTheRightRules) {
+TEST_P(RouterTest, AFlushAndAFlipAtOnceEndInTheRightRules) {
   ASSERT_TRUE(run(router->establish(rules)));
   for (int i = 0; i < 10; ++i) {
-    nft("flush ruleset");
+    sh(kind.flush);
     ASSERT_TRUE(run(router->set_route("shop", Route{i % 2 == 0 ? 100 : 0})));
     EXPECT_EQ(observed("shop").kind, i % 2 == 0 ? KernelRoute::Kind::active : KernelRoute::Kind::none);
   }
 }
 
-TEST_F(RouterTest, AReloadKeepsTheRouteThatWasCarriedOut) {
+TEST_P(RouterTest, AReloadKeepsTheRouteThatWasCarriedOut) {
   ASSERT_TRUE(run(router->establish(rules)));
   ASSERT_TRUE(run(router->set_route("shop", Route{100})));
   rules.services.erase("api");
   ASSERT_TRUE(run(router->establish(rules)));  // As it was computed before the flip.
   EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::active);
-  EXPECT_THAT(nft("list set inet dualdeploy guarded"), ::testing::Not(HasSubstr("8090")));
+  EXPECT_THAT(sh(kind.list_ours), ::testing::Not(HasSubstr("8090")));
 }
 
-TEST_F(RouterTest, StandingDownLeavesNothingAndAFlipBringsItBack) {
+TEST_P(RouterTest, StandingDownLeavesNothingAndAFlipBringsItBack) {
   ASSERT_TRUE(run(router->establish(rules)));
   ASSERT_TRUE(run(router->set_route("shop", Route{100})));
   ASSERT_TRUE(run(router->stand_down()));
@@ -200,13 +229,35 @@ TEST_F(RouterTest, StandingDownLeavesNothingAndAFlipBringsItBack) {
   EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::active);
 }
 
-TEST_F(RouterTest, AnRpmOffItsFrontPortKeepsItsWay) {
+TEST_P(RouterTest, AnRpmOffItsFrontPortKeepsItsWay) {
   rules.services["shop"].ports.front().rpm = 8880;
   ASSERT_TRUE(run(router->establish(rules)));
-  const std::string listing = nft("list table inet dualdeploy");
-  EXPECT_THAT(listing, HasSubstr("dnat to :8880"));
-  EXPECT_THAT(listing, HasSubstr("tcp . 80 : goto home-shop"));
+  EXPECT_THAT(sh(kind.list_ours), HasSubstr(kind.home));
+  ASSERT_TRUE(run(router->set_route("shop", Route{100})));
+  EXPECT_EQ(observed("shop"), (KernelRoute{KernelRoute::Kind::active, Route{100}}));
+  ASSERT_TRUE(run(router->set_route("shop", Route{})));
+  EXPECT_THAT(sh(kind.list_ours), HasSubstr(kind.home));
+  // A rescue ends the redirect and keeps the way.
+  ASSERT_TRUE(run(router->set_route("shop", Route{100})));
+  router.reset();
+  const auto rescued = remove_rules();
+  ASSERT_TRUE(rescued) << rescued.error().message;
+  EXPECT_THAT(*rescued, HasSubstr(kind.name + ": redirects removed"));
+  EXPECT_THAT(sh(kind.list_ours), HasSubstr(kind.home));
+  router.emplace(loop.get_executor(), kind.make(loop.get_executor()), Router::Settings{60s}, [](const auto&) {}, [](const auto&) {});
+  EXPECT_EQ(observed("shop"), (KernelRoute{KernelRoute::Kind::lapsed, Route{100}}));
 }
+
+TEST_P(RouterTest, ARescueLeavesNothing) {
+  ASSERT_TRUE(run(router->establish(rules)));
+  ASSERT_TRUE(run(router->set_route("shop", Route{100})));
+  router.reset();
+  EXPECT_THAT(remove_rules().value(), HasSubstr(kind.name));
+  EXPECT_EQ(sh(kind.list_ours), "");
+  EXPECT_EQ(remove_rules().value(), "there were no rules of ours");
+}
+
+INSTANTIATE_TEST_SUITE_P(, RouterTest, ::testing::ValuesIn(kinds), [](const auto& each) { return each.param.name; });
 
 }  // namespace
 }  // namespace dualdeploy::traffic
