@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "instance/support/instance.hpp"
+#include "instance/support/kernel.hpp"
 #include "instance/support/load.hpp"
 #include "instance/support/talk.hpp"
 
@@ -31,7 +32,7 @@ TEST(Agent, KilledUnderLoadIsRestartedAndAdopts) {
 
 TEST(Agent, KeptDeadTheLeaseEnds) {
   const Instance instance("agentdead");
-  instance.write("/etc/dualdeploy/agent.yaml", "lease: 6s\n");
+  instance.write_agent_config("lease: 6s\n");
   instance.do_inside("systemctl reload dualdeployd");
   instance.flip("container");
   instance.do_inside("systemctl mask --runtime dualdeployd.service; systemctl kill -s KILL --kill-who=main dualdeployd");
@@ -62,11 +63,11 @@ TEST(Agent, FrozenIsKilledByTheWatchdog) {
 TEST(Agent, FailedForGoodEverythingIsRescued) {
   const Instance instance("agentfail");
   instance.flip("container");
-  instance.write("/etc/dualdeploy/agent.yaml", "lease: forever\n");
+  instance.write_agent_config("lease: forever\n");
   instance.do_inside("systemctl kill -s KILL --kill-who=main dualdeployd");
   instance.until("the failsafe has run", [&] { return instance.answered_by() == "rpm"; });
-  EXPECT_NE(instance.inside("nft list table inet dualdeploy").status, 0);
-  instance.write("/etc/dualdeploy/agent.yaml", "lease: 60s\n");
+  EXPECT_NE(instance.inside(kernel().list).status, 0);
+  instance.write_agent_config("lease: 60s\n");
   instance.do_inside("systemctl reset-failed dualdeployd; systemctl start dualdeployd");
   instance.until_healthy();
   EXPECT_EQ(instance.route(), "rpm");
@@ -77,19 +78,15 @@ TEST(Agent, RulesFlushedByHandAreBack) {
   const Instance instance("agentdrift");
   instance.flip("container");
   Load load(instance, Load::Kind::connection_per_request, 8);
-  for (const std::string vandalism :
-       {"nft flush ruleset", "nft delete element inet dualdeploy redirects { tcp . 80 }", "nft flush chain inet dualdeploy guard"}) {
+  for (const std::string& vandalism : kernel().vandalism) {
     instance.do_inside(vandalism);
-    instance.until("repaired after " + vandalism, [&] {
-      return instance.inside("nft list table inet dualdeploy | grep -q 'drop' && nft list map inet dualdeploy redirects | grep -q 'tcp . 80'")
-                 .status == 0;
-    });
+    instance.until("repaired after " + vandalism, [&] { return instance.inside(kernel().whole).status == 0; });
   }
   EXPECT_EQ(load.finish().errors, "");
   EXPECT_EQ(instance.answered_by(), "container");
   const std::string drifts = instance.do_inside("dualctl history | grep drift");
   std::printf("%s", drifts.c_str());
-  EXPECT_THAT(drifts, HasSubstr("our table was gone; put back [by nft"));
+  EXPECT_THAT(drifts, HasSubstr(kernel().drift_gone));
   EXPECT_THAT(drifts, HasSubstr("our rules were changed; put back"));
 }
 
@@ -102,10 +99,10 @@ TEST(Agent, FlushedOpenConnectionsLiveOnBeforeAnyRepair) {
   for (const std::string address : {"TCP4:192.0.2.1:80", "TCP6:[2001:db8::1]:80"}) {
     const std::string heard = talk(instance, address, [&] {
       signal_agent("STOP");
-      instance.do_inside("nft flush ruleset");
+      instance.do_inside(kernel().flush);
     });
     EXPECT_THAT(heard, HasSubstr("container: second"));
-    EXPECT_NE(instance.inside("nft list table inet dualdeploy").status, 0);
+    EXPECT_NE(instance.inside(kernel().list).status, 0);
     signal_agent("CONT");
     instance.until("repaired", [&] { return instance.answered_by() == "container"; });
   }
@@ -118,7 +115,7 @@ TEST(Agent, FlushedUnderLoadNothingIsLost) {
   Load load(instance, Load::Kind::connection_per_request, 12);
   for (int i = 0; i < 20; ++i) {
     const std::string repairs = instance.do_inside("dualctl history -n 1000 | grep -c drift || true");
-    instance.do_inside("nft flush ruleset");
+    instance.do_inside(kernel().flush);
     instance.until("repaired", [&] { return instance.inside("dualctl history -n 1000 | grep -c drift").output != repairs; });
   }
   const Load::Report report = load.finish();
@@ -129,22 +126,21 @@ TEST(Agent, FlushedUnderLoadNothingIsLost) {
 
 TEST(Agent, RulesOfOthersAreNotTouched) {
   const Instance instance("agentothers");
-  instance.do_inside("nft add table inet mine; nft 'add chain inet mine c { type filter hook input priority 0; }';"
-                     "nft add rule inet mine c tcp dport 4711 counter drop");
-  const std::string others = "nft list table inet mine; nft list table ip nat; nft list table ip filter";
+  instance.do_inside(kernel().intruder);
+  const std::string& others = kernel().list_others;
   const std::string before = instance.do_inside(others);
   instance.flip("container");
   instance.flip("rpm");
   instance.do_inside("dualctl rescue");
   EXPECT_EQ(instance.do_inside(others), before);
-  EXPECT_NE(instance.inside("nft list table inet dualdeploy").status, 0);
+  EXPECT_NE(instance.inside(kernel().list).status, 0);
   EXPECT_EQ(instance.answered_by(), "rpm");
 }
 
 TEST(Agent, BadReloadKeepsTheOldConfiguration) {
   const Instance instance("agentreload");
   instance.flip("container");
-  instance.write("/etc/dualdeploy/agent.yaml", "leese: 60s\n");
+  instance.write_agent_config("leese: 60s\n");
   instance.do_inside("systemctl reload dualdeployd");
   instance.until("the agent says so", [&] {
     return instance.inside("dualctl history --all").output.find("did you mean 'lease'") != std::string::npos;

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "instance/support/instance.hpp"
+#include "instance/support/kernel.hpp"
 #include "instance/support/load.hpp"
 #include "instance/support/talk.hpp"
 
@@ -64,7 +65,7 @@ TEST(Flip, EveryAddressAndFamilyAndTheGuard) {
   EXPECT_EQ(instance.client("curl -s -m 1 http://192.0.2.1:8080/").status, 28) << "the container's port must be dark";
   EXPECT_EQ(instance.client("curl -s -m 1 'http://[2001:db8::1]:8080/'").status, 28);
   EXPECT_THAT(instance.do_inside("curl -s http://127.0.0.1:8080/"), HasSubstr("container"));
-  EXPECT_THAT(instance.do_inside("nft list table inet dualdeploy"), ::testing::Not(HasSubstr("dnat to")));
+  EXPECT_THAT(instance.do_inside(kernel().list), ::testing::Not(HasSubstr(kernel().redirect)));
   instance.flip("container");
   for (const std::string host : {"192.0.2.1", "192.0.2.11", "[2001:db8::1]"}) EXPECT_EQ(instance.answered_by(host), "container");
   EXPECT_THAT(instance.do_inside("curl -s http://127.0.0.1/; curl -s 'http://[::1]/'; curl -s http://192.0.2.1/"),
@@ -98,7 +99,7 @@ TEST(Flip, SeveralServicesAndPortsEachOnTheirOwn) {
   // A service that leaves the configuration leaves nothing.
   instance.do_inside("dualctl flip second container && rm /etc/dualdeploy/services.d/second.yaml && systemctl reload dualdeployd");
   instance.until("the second service is gone", [&] {
-    return instance.inside("nft list table inet dualdeploy").output.find("second") == std::string::npos &&
+    return instance.inside(kernel().list).output.find("second") == std::string::npos &&
            instance.inside("docker ps -q --filter name=dualdeploy-second").output.empty();
   });
   EXPECT_EQ(side("192.0.2.1:81"), "rpm");

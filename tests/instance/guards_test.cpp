@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "instance/support/instance.hpp"
+#include "instance/support/kernel.hpp"
 #include "instance/support/load.hpp"
 
 namespace dualdeploy::testing {
@@ -98,8 +99,7 @@ TEST(Guards, AnImpostorOnTheContainersPort) {
 TEST(Guards, AFlipThatTakesConnectionsElsewhereGoesBack) {
   const Instance instance("proofback");
   // Somebody's rule comes before ours and sends connections to a program of theirs.
-  instance.do_inside("setsid socat TCP-LISTEN:9090,fork,reuseaddr SYSTEM:'echo elsewhere' >/dev/null 2>&1 &"
-                     "nft 'table ip theirs { chain c { type nat hook output priority -120; tcp dport 80 meta mark != 0xdd dnat to :9090; }; }'");
+  instance.do_inside("setsid socat TCP-LISTEN:9090,fork,reuseaddr SYSTEM:'echo elsewhere' >/dev/null 2>&1 &" + kernel().diversion);
   instance.until("somebody else listens", [&] { return instance.inside("ss -ltn | grep -q :9090").status == 0; });
   const Outcome failed = instance.inside("dualctl flip sample container --reason 'in good faith'");
   EXPECT_EQ(failed.status, 1);
@@ -108,7 +108,7 @@ TEST(Guards, AFlipThatTakesConnectionsElsewhereGoesBack) {
   EXPECT_EQ(instance.route(), "rpm");
   EXPECT_EQ(instance.answered_by(), "rpm");
   EXPECT_THAT(instance.history(), AllOf(HasSubstr("failed"), HasSubstr("the route went back [in good faith]")));
-  EXPECT_NE(instance.inside("nft list chain inet dualdeploy service-sample").status, 0);
+  EXPECT_THAT(instance.do_inside(kernel().list), ::testing::Not(HasSubstr(kernel().of_sample)));
 }
 
 TEST(Guards, AContainerThatLeavesOutIPv6) {
@@ -156,16 +156,16 @@ TEST(Guards, HooksAreAskedAndTold) {
 
 TEST(Guards, DryRunPrintsWhatAFlipWouldCommit) {
   const Instance instance("dryrun");
-  const std::string rules = instance.do_inside("nft list ruleset");
+  const std::string rules = instance.do_inside(kernel().list_all);
   const std::string transaction = instance.do_inside(
       "dualctl --json flip sample container --percent 10 --dry-run | sed 's/.*\"transaction\":\"//; s/\"}$//; s/\\\\\"/\"/g; s/\\\\n/\\n/g'");
-  EXPECT_EQ(instance.do_inside("nft list ruleset"), rules);
+  EXPECT_EQ(instance.do_inside(kernel().list_all), rules);
   EXPECT_EQ(instance.route(), "rpm");
   // It is the exact transaction: committed by hand it does what the flip would have done.
   instance.do_inside("systemctl stop dualdeployd dualdeployd.socket");
   instance.write("/root/transaction", transaction);
-  instance.do_inside("nft -f /root/transaction");
-  EXPECT_THAT(instance.do_inside("nft list table inet dualdeploy"), HasSubstr("numgen random mod 100 < 10 goto container-sample"));
+  instance.do_inside(kernel().commit);
+  EXPECT_THAT(instance.do_inside(kernel().list), HasSubstr(kernel().ten_percent));
 }
 
 TEST(Standby, AColdContainerIsStartedForAFlip) {
@@ -199,14 +199,14 @@ TEST(Rescue, WithTheAgentDeadAndItsStateUnreadable) {
   Load load(instance, Load::Kind::connection_per_request, 3);
   const Outcome rescued = instance.inside("dualctl rescue");
   EXPECT_EQ(instance.answered_by(), "rpm") << rescued.output;
-  EXPECT_NE(instance.inside("nft list table inet dualdeploy").status, 0);
+  EXPECT_NE(instance.inside(kernel().list).status, 0);
   EXPECT_EQ(load.finish().errors, "");
   std::printf("dualctl rescue: status %d: %s", rescued.status, rescued.output.c_str());
   instance.do_inside("rm /var/lib/dualdeploy; systemctl unmask --runtime dualdeployd.service; systemctl reset-failed dualdeployd;"
                      "systemctl start dualdeployd; dualctl flip sample container --wait");
   // The one line that needs nothing of ours.
   instance.do_inside("systemctl mask --runtime dualdeployd.service; systemctl kill -s KILL --kill-who=main dualdeployd");
-  instance.do_inside("nft delete table inet dualdeploy");
+  instance.do_inside(kernel().way_out);
   EXPECT_EQ(instance.answered_by(), "rpm");
 }
 

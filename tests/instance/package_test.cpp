@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "instance/support/instance.hpp"
+#include "instance/support/kernel.hpp"
 #include "instance/support/load.hpp"
 
 namespace dualdeploy::testing {
@@ -33,7 +34,7 @@ TEST(Package, RemovalLeavesNothing) {
   Load load(instance, Load::Kind::connection_per_request, 8);
   instance.do_inside("rpm -e dualdeploy");
   EXPECT_EQ(instance.answered_by(), "rpm");
-  EXPECT_NE(instance.inside("nft list table inet dualdeploy").status, 0);
+  EXPECT_NE(instance.inside(kernel().list).status, 0);
   EXPECT_EQ(instance.inside("pidof dualdeployd").output, "");
   EXPECT_EQ(instance.inside("pgrep -f '[d]ualdeploy-sample --port 8080'").output, "");
   EXPECT_EQ(instance.inside("docker ps -aq").output, "");

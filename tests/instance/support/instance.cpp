@@ -10,6 +10,8 @@
 #include <fstream>
 #include <thread>
 
+#include "instance/support/kernel.hpp"
+
 namespace dualdeploy::testing {
 
 namespace json = boost::json;
@@ -42,11 +44,12 @@ Instance::Instance(const std::string& name, Agent agent) : name_(name) {
   (void)tool("down " + name_);
   const Outcome up = tool("up " + name_);
   EXPECT_EQ(up.status, 0) << up.output;
+  do_inside(kernel().prepare);
   push(rpm_directory() + "/dualdeploy-sample-0.1.0-1.x86_64.rpm", "/root/sample.rpm");
   push(rpm_directory() + "/dualdeploy-0.1.0-1.x86_64.rpm", "/root/dualdeploy.rpm");
   do_inside("rpm -i --nodeps /root/sample.rpm && systemctl start sample");
   do_inside("docker build -q -t dualdeploy-sample /usr/share/dualdeploy-sample");
-  if (agent != Agent::absent) do_inside("rpm -i --nodeps /root/dualdeploy.rpm");
+  if (agent != Agent::absent) install_package();
   if (agent == Agent::running) {
     do_inside("systemctl start dualdeployd");
     until_healthy();
@@ -56,8 +59,18 @@ Instance::Instance(const std::string& name, Agent agent) : name_(name) {
 Instance::~Instance() { (void)tool("down " + name_); }
 
 void Instance::install_agent() const {
-  do_inside("rpm -i --nodeps /root/dualdeploy.rpm && systemctl start dualdeployd");
+  install_package();
+  do_inside("systemctl start dualdeployd");
   until_healthy();
+}
+
+void Instance::install_package() const {
+  do_inside("rpm -i --nodeps /root/dualdeploy.rpm");
+  do_inside("echo 'traffic: {backend: " + kernel().backend + "}' >> /etc/dualdeploy/agent.yaml");
+}
+
+void Instance::write_agent_config(const std::string& content) const {
+  write("/etc/dualdeploy/agent.yaml", content + "traffic: {backend: " + kernel().backend + "}\n");
 }
 
 Outcome Instance::tool(const std::string& arguments) const {

@@ -35,6 +35,8 @@ class Instance {
   std::string do_client(const std::string& command) const;
   void push(const std::string& source, const std::string& destination) const;
   void write(const std::string& path, const std::string& content) const;
+  /// agent.yaml, with the backend under test added.
+  void write_agent_config(const std::string& content) const;
   /// An image of a program of the instance: FROM scratch, the binary and the shared libraries it wants.
   void build_image(const std::string& program, const std::string& image) const;
   void reboot() const;
@@ -55,6 +57,7 @@ class Instance {
   [[nodiscard]] std::string container_pid() const;
 
  private:
+  void install_package() const;
   [[nodiscard]] Outcome tool(const std::string& arguments) const;
   std::string name_;
 };
