@@ -69,7 +69,7 @@ Agent::Agent(asio::any_io_executor executor, config::Config config, std::unique_
               [this](const traffic::Router::Drift& drift) { drifted(drift); },
               [this](const std::optional<Error>& error) { lease_trouble(error); }),
       surroundings_(std::make_shared<Surroundings>(Surroundings{
-          executor, router_, store_, std::make_shared<workload::Bus>(executor),
+          executor, router_, store_, workload::make_systemd(executor),
           std::make_shared<workload::EngineClient>(executor, config_.agent.docker_socket),
           health::ProbeIdentity{config_.agent.probe_mark, probe_group(config_.agent.probe_group)},
           [this](const state::StampedRecord& record) { publish(record); }, [this] { changed(); }})),

@@ -206,7 +206,7 @@ void ServiceRunner::watch_side(Side side) {
   };
   const auto& executor = surroundings_->executor;
   if (side == Side::rpm) {
-    sides_[side] = std::make_shared<workload::UnitSide>(executor, surroundings_->bus, service_.rpm, report);
+    sides_[side] = std::make_shared<workload::UnitSide>(executor, surroundings_->systemd, service_.rpm, report);
   } else {
     sides_[side] = std::make_shared<workload::ContainerSide>(executor, surroundings_->engine, service_.policy.name,
                                                              service_.container, report);

@@ -16,7 +16,7 @@
 #include "health/checker.hpp"
 #include "state/store.hpp"
 #include "traffic/router.hpp"
-#include "workload/bus.hpp"
+#include "workload/systemd.hpp"
 #include "workload/engine_client.hpp"
 #include "workload/workload_side.hpp"
 
@@ -27,7 +27,7 @@ struct Surroundings {
   boost::asio::any_io_executor executor;
   traffic::Router& router;
   state::Store& store;
-  std::shared_ptr<workload::Bus> bus;
+  std::shared_ptr<workload::Systemd> systemd;
   std::shared_ptr<workload::EngineClient> engine;
   health::ProbeIdentity identity;
   std::function<void(const state::StampedRecord&)> on_record;

@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +21,7 @@
 #include <memory>
 #include <string_view>
 
+#include "host/descriptors.hpp"
 #include "host/spawn.hpp"
 
 namespace dualdeploy::host {
@@ -60,22 +59,6 @@ class Pipe {
   std::array<int, 2> ends_{-1, -1};
 };
 
-/// Has every descriptor but the standard ones closed at exec. Asio's sockets lack O_CLOEXEC, and the library's own closing
-/// (1.81) leaves those open that are below its pipe: a program could keep a client's connection open.
-void close_ours_at_exec() {
-  constexpr unsigned first = STDERR_FILENO + 1;
-#ifdef SYS_close_range
-  constexpr unsigned at_exec = 1U << 2U;  // CLOSE_RANGE_CLOEXEC, Linux 5.11
-  if (::syscall(SYS_close_range, first, ~0U, at_exec) == 0) return;
-#endif
-  constexpr rlim_t most = 65'536;
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = most;
-  for (rlim_t descriptor = first; descriptor < std::min(limit.rlim_cur, most); ++descriptor) {
-    ::fcntl(static_cast<int>(descriptor), F_SETFD, FD_CLOEXEC);
-  }
-}
-
 /// What happens in the child between fork and exec; only async-signal-safe calls.
 struct ChildSetup {
   int in;
@@ -92,7 +75,7 @@ struct ChildSetup {
         ::dup2(err, STDERR_FILENO) < 0) {
       return error_code(errno, boost::system::system_category());
     }
-    close_ours_at_exec();
+    close_at_exec();
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstring>
 
+#include "host/signal_name.hpp"
 #include "host/spawn.hpp"
 #include "workload/process_watch.hpp"
 
@@ -28,7 +29,7 @@ std::string ending_of(const EngineClient::Container& container) {
   constexpr int signal_base = 128;
   std::string text = "exited with status " + std::to_string(container.exit_code);
   const int signal = container.exit_code - signal_base;
-  if (signal > 0 && signal < NSIG && ::sigabbrev_np(signal) != nullptr) text += std::string(" (SIG") + ::sigabbrev_np(signal) + ")";
+  if (signal > 0 && signal < NSIG) text += " (" + host::signal_name(signal) + ")";
   if (container.oom_killed) text += ", killed for want of memory";
   if (!container.error.empty()) text += ": " + container.error;
   return text;

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "host/command.hpp"
+#include "host/signal_name.hpp"
 #include "host/spawn.hpp"
 #include "workload/process_watch.hpp"
 
@@ -18,73 +19,19 @@ namespace asio = boost::asio;
 
 namespace {
 
-/// systemd's own DefaultTimeoutStartSec; a job that takes longer is reported, not cancelled.
-constexpr Milliseconds job_deadline{95'000};
-
 /// A connection that is back so soon, as when systemd re-executes itself, was not worth a word.
 constexpr Milliseconds patience{2'000};
 constexpr Milliseconds first_retry{500};
 constexpr Milliseconds last_retry{5'000};
-
-/// The properties of org.freedesktop.systemd1(5) that matter here. All but NRestarts (235) exist in systemd 219.
-struct UnitView {
-  std::string load_state;
-  std::string active_state;
-  std::string sub_state;
-  std::string result;
-  std::int64_t main_pid = 0;
-  std::int64_t exit_code = 0;    ///< si_code of waitid(2): CLD_EXITED, CLD_KILLED, CLD_DUMPED; 0: never ran.
-  std::int64_t exit_status = 0;  ///< Exit status or signal.
-  std::int64_t restarts = 0;     ///< By systemd itself, since it was last started.
-};
-
-/// Reads one a{sv} into the view; what is not known is skipped.
-int read_properties(sd_bus_message* message, UnitView& view) {
-  const std::map<std::string_view, std::string*> texts{{"LoadState", &view.load_state},
-                                                       {"ActiveState", &view.active_state},
-                                                       {"SubState", &view.sub_state},
-                                                       {"Result", &view.result}};
-  const std::map<std::string_view, std::int64_t*> numbers{
-      {"MainPID", &view.main_pid}, {"ExecMainCode", &view.exit_code}, {"ExecMainStatus", &view.exit_status},
-      {"NRestarts", &view.restarts}};
-  int result = ::sd_bus_message_enter_container(message, SD_BUS_TYPE_ARRAY, "{sv}");
-  while (result > 0 && (result = ::sd_bus_message_enter_container(message, SD_BUS_TYPE_DICT_ENTRY, "sv")) > 0) {
-    const char* key = nullptr;
-    if ((result = ::sd_bus_message_read(message, "s", &key)) < 0) return result;
-    const std::string_view name(key);
-    if (const auto text = texts.find(name); text != texts.end()) {
-      const char* value = nullptr;
-      if ((result = ::sd_bus_message_read(message, "v", "s", &value)) < 0) return result;
-      *text->second = value;
-    } else if (const auto number = numbers.find(name); number != numbers.end()) {
-      std::int32_t value = 0;
-      const char* type = name == "MainPID" || name == "NRestarts" ? "u" : "i";
-      if ((result = ::sd_bus_message_read(message, "v", type, &value)) < 0) return result;
-      *number->second = value;
-    } else if ((result = ::sd_bus_message_skip(message, "v")) < 0) {
-      return result;
-    }
-    if ((result = ::sd_bus_message_exit_container(message)) < 0) return result;
-    result = 1;
-  }
-  return result;
-}
 
 std::string ending_of(const UnitView& view) {
   const int status = static_cast<int>(view.exit_status);
   switch (view.exit_code) {
     case CLD_EXITED: return "exited with status " + std::to_string(status);
     case CLD_KILLED:
-    case CLD_DUMPED: {
-      const char* name = ::sigabbrev_np(status);
-      return std::string("killed by ") + (name != nullptr ? "SIG" + std::string(name) : "signal " + std::to_string(status));
-    }
+    case CLD_DUMPED: return "killed by " + host::signal_name(status);
     default: return "";
   }
-}
-
-bool is_up(const UnitView& view) {
-  return view.active_state == "active" || view.active_state == "reloading" || view.active_state == "refreshing";
 }
 
 /// Results such as watchdog, timeout or oom-kill; the others only repeat how the process ended.
@@ -122,21 +69,15 @@ RunState state_of(const UnitView& view) {
 
 }  // namespace
 
-struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> {
-  Impl(const asio::any_io_executor& executor_in, std::shared_ptr<Bus> bus_in, config::RpmSide config_in, Report report_in)
-      : executor(executor_in), bus(std::move(bus_in)), config(std::move(config_in)), report(std::move(report_in)),
+struct UnitSide::Impl final : Systemd::Listener, std::enable_shared_from_this<Impl> {
+  Impl(const asio::any_io_executor& executor_in, std::shared_ptr<Systemd> systemd_in, config::RpmSide config_in, Report report_in)
+      : executor(executor_in), systemd(std::move(systemd_in)), config(std::move(config_in)), report(std::move(report_in)),
         process(executor_in, [this](pid_t pid) { main_process_died(pid); }), patience_timer(executor_in),
         retry_timer(executor_in) {}
 
   // ---- Seeing ----------------------------------------------------------------------------------------------------
 
-  void seed() override {
-    object_path.clear();
-    look();
-  }
-  void unit_changed(const std::string& path) override {
-    if (path == object_path) look();
-  }
+  void changed() override { look(); }
   void lost(const std::string& why) override {
     if (stopped) return;
     trouble = why;
@@ -211,7 +152,7 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
   static asio::awaitable<void> look_until_seen(std::shared_ptr<Impl> self) {
     do {
       self->look_once_more = false;
-      auto view = co_await self->read_unit();
+      auto view = co_await self->systemd->read(self->config.unit);
       if (self->stopped) break;
       if (view) {
         self->found();
@@ -222,25 +163,6 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
       }
     } while (self->look_once_more && !self->stopped);
     self->looking = false;
-  }
-
-  asio::awaitable<Expected<UnitView>> read_unit() {
-    if (object_path.empty()) {
-      std::vector<std::string> name{config.unit};
-      auto loaded = co_await bus->call(manager_path, manager_interface, "LoadUnit", std::move(name));
-      if (!loaded) co_return std::unexpected(loaded.error());
-      const char* path = nullptr;
-      if (::sd_bus_message_read(loaded->get(), "o", &path) < 0) co_return fail("systemd's answer is not understood");
-      object_path = path;
-    }
-    bus->watch(object_path);
-    // All interfaces in one answer, so that the state and the process belong together.
-    std::vector<std::string> all_interfaces{""};
-    auto all = co_await bus->call(object_path, "org.freedesktop.DBus.Properties", "GetAll", std::move(all_interfaces));
-    if (!all) co_return std::unexpected(all.error());
-    UnitView view;
-    if (read_properties(all->get(), view) < 0) co_return fail("systemd's answer is not understood");
-    co_return view;
   }
 
   void show(const UnitView& view) {
@@ -302,34 +224,14 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
 
   // ---- Doing -----------------------------------------------------------------------------------------------------
 
-  asio::awaitable<Expected<void>> job(std::string method) {
-    const auto self = shared_from_this();
-    std::vector<std::string> arguments{config.unit, "replace"};
-    auto started = co_await bus->call(manager_path, manager_interface, method, std::move(arguments));
-    if (!started) co_return std::unexpected(std::move(started.error()).within(method + " " + config.unit));
-    const char* path = nullptr;
-    if (::sd_bus_message_read(started->get(), "o", &path) < 0) co_return fail("systemd's answer is not understood");
-    auto result = co_await bus->job_result(path, job_deadline);
-    look();
-    if (!result) co_return std::unexpected(std::move(result.error()).within(method + " " + config.unit));
-    if (*result == job_forgotten) co_return co_await job_by_state(method);
-    if (*result == "done" || *result == "skipped") co_return Expected<void>{};
-    co_return fail(method + " " + config.unit + ": the job ended as '" + *result + "'; systemctl status " + config.unit);
-  }
-
-  /// The job ended unseen: what it was for tells whether it was done.
-  asio::awaitable<Expected<void>> job_by_state(std::string method) {
-    auto view = co_await read_unit();
-    if (!view) co_return std::unexpected(std::move(view.error()).within(method + " " + config.unit));
-    const RunState state = state_of(*view);
-    const bool down = state != RunState::running && state != RunState::starting && state != RunState::stopping;
-    if (method == "StopUnit" ? down : state == RunState::running) co_return Expected<void>{};
-    co_return fail(method + " " + config.unit + ": the job is gone and the unit is " + view->active_state +
-                   "; systemctl status " + config.unit);
+  static asio::awaitable<Expected<void>> job(std::shared_ptr<Impl> self, UnitJob job) {
+    auto done = co_await self->systemd->run(job, self->config.unit);
+    self->look();
+    co_return done;
   }
 
   asio::any_io_executor executor;
-  std::shared_ptr<Bus> bus;
+  std::shared_ptr<Systemd> systemd;
   config::RpmSide config;
   Report report;
   ProcessWatch process;
@@ -342,7 +244,6 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
   bool stopped = false;
   bool told = false;
   Workload last;
-  std::string object_path;
   std::string revision;
   std::string package;
   std::int64_t dead_pid = 0;
@@ -350,22 +251,22 @@ struct UnitSide::Impl final : Bus::Listener, std::enable_shared_from_this<Impl> 
   bool look_once_more = false;
 };
 
-UnitSide::UnitSide(asio::any_io_executor executor, std::shared_ptr<Bus> bus, config::RpmSide config, Report report)
-    : impl_(std::make_shared<Impl>(executor, std::move(bus), std::move(config), std::move(report))) {}
+UnitSide::UnitSide(asio::any_io_executor executor, std::shared_ptr<Systemd> systemd, config::RpmSide config, Report report)
+    : impl_(std::make_shared<Impl>(executor, std::move(systemd), std::move(config), std::move(report))) {}
 
 UnitSide::~UnitSide() {
   impl_->end();
 }
 
 void UnitSide::watch() {
-  impl_->bus->listen(impl_);
+  impl_->systemd->listen(impl_->config.unit, impl_);
   host::spawn(impl_->executor, "package query", Impl::ask_package(impl_));
 }
 
 asio::awaitable<void> UnitSide::refresh() { return Impl::ask_package(impl_); }
 asio::awaitable<Expected<void>> UnitSide::prepare() { co_return Expected<void>{}; }
-asio::awaitable<Expected<void>> UnitSide::start() { return impl_->job("StartUnit"); }
-asio::awaitable<Expected<void>> UnitSide::restart() { return impl_->job("RestartUnit"); }
-asio::awaitable<Expected<void>> UnitSide::stop() { return impl_->job("StopUnit"); }
+asio::awaitable<Expected<void>> UnitSide::start() { return Impl::job(impl_, UnitJob::start); }
+asio::awaitable<Expected<void>> UnitSide::restart() { return Impl::job(impl_, UnitJob::restart); }
+asio::awaitable<Expected<void>> UnitSide::stop() { return Impl::job(impl_, UnitJob::stop); }
 
 }  // namespace dualdeploy::workload

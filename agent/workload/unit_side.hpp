@@ -4,15 +4,15 @@
 #include <memory>
 
 #include "config/config.hpp"
-#include "workload/bus.hpp"
+#include "workload/systemd.hpp"
 #include "workload/workload_side.hpp"
 
 namespace dualdeploy::workload {
 
-/// The RPM side: a systemd unit. systemd is its supervisor; this side watches it over the bus and asks for jobs.
+/// The RPM side: a systemd unit. systemd is its supervisor; this side watches it and asks for jobs.
 class UnitSide final : public WorkloadSide {
  public:
-  UnitSide(boost::asio::any_io_executor executor, std::shared_ptr<Bus> bus, config::RpmSide config, Report report);
+  UnitSide(boost::asio::any_io_executor executor, std::shared_ptr<Systemd> systemd, config::RpmSide config, Report report);
   ~UnitSide() override;
 
   void watch() override;
