@@ -51,7 +51,8 @@ const Kernel iptables{
     .whole = "iptables-save -t filter | grep -q -e '-A dualdeploy-in .* -j DROP' && iptables-save -t nat | grep -q -e '-A dualdeploy-s-sample .*time' && "
              "ip6tables-save -t filter | grep -q -e '-A dualdeploy-in .* -j DROP' && ip6tables-save -t nat | grep -q -e '-A dualdeploy-s-sample .*time'",
     .intruder = "iptables -N mine; iptables -A mine -p tcp --dport 4711 -j DROP; iptables -A INPUT -j mine",
-    .diversion = "iptables -t nat -I OUTPUT 1 -p tcp --dport 80 -m mark ! --mark 0xdd -j DNAT --to-destination :9090",
+    // One in iptables' own chains would find ours put before it again.
+    .diversion = nftables.diversion,
     .way_out = "for f in iptables ip6tables; do $f-save | grep -v dualdeploy- | $f-restore; done",
     .drift_gone = "our table was gone; put back [by somebody",
     .commit = "sed -n '/^# iptables/,/^# ip6tables/p' /root/transaction | iptables-restore --noflush && "

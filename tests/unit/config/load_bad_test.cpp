@@ -95,7 +95,7 @@ const std::vector<BadConfig>& bad_configs() {
        "traffic: {backend: ipvs}\n",
        nullptr,
        nullptr,
-       {"agent.yaml:1:20: traffic.backend: expected auto, iptables or nftables, got 'ipvs'"}},
+       {"agent.yaml:1:20: traffic.backend: expected auto or nftables or iptables, got 'ipvs'"}},
       {"DriftCheckTooLong",
        "traffic: {drift_check: 2h}\n",
        nullptr,
