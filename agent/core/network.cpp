@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 
+#include <cstring>
 #include <charconv>
 #include <cstddef>
 
@@ -55,6 +56,12 @@ std::string Network::text() const {
 
 bool Network::contains(const Network& other) const {
   return v6_ == other.v6_ && prefix_ <= other.prefix_ && masked(other.address_, prefix_) == address_;
+}
+
+std::strong_ordering Network::operator<=>(const Network& other) const {
+  if (const auto order = v6_ <=> other.v6_; order != 0) return order;
+  if (const int order = std::memcmp(address_.data(), other.address_.data(), address_.size()); order != 0) return order <=> 0;
+  return prefix_ <=> other.prefix_;
 }
 
 }  // namespace dualdeploy

@@ -22,7 +22,9 @@ class Network {
   [[nodiscard]] bool is_v6() const { return v6_; }
   [[nodiscard]] bool contains(const Network& other) const;
 
-  auto operator<=>(const Network&) const = default;
+  bool operator==(const Network&) const = default;
+  /// IPv4 first, then by address. (libc++ 16 has no <=> of arrays.)
+  [[nodiscard]] std::strong_ordering operator<=>(const Network& other) const;
 
  private:
   bool v6_ = false;

@@ -6,8 +6,9 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast.hpp>
 #include <boost/json.hpp>
-#include <boost/process/v2.hpp>
 #include <spdlog/spdlog.h>
+
+#include "host/process.hpp"
 
 #include <chrono>
 #include <expected>

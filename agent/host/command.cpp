@@ -15,13 +15,13 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/process/v2.hpp>
 #include <cerrno>
 #include <cstdlib>
 #include <memory>
 #include <string_view>
 
 #include "host/descriptors.hpp"
+#include "host/process.hpp"
 #include "host/spawn.hpp"
 
 namespace dualdeploy::host {

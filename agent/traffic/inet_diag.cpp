@@ -137,7 +137,7 @@ bool says_v6_only(std::string_view attributes) {
     std::memcpy(&attribute, attributes.data(), sizeof attribute);
     if (attribute.nla_len < sizeof attribute || attribute.nla_len > attributes.size()) return false;
     if (attribute.nla_type == skv6only && attribute.nla_len > NLA_HDRLEN) return attributes[NLA_HDRLEN] != 0;
-    attributes.remove_prefix(std::min(attributes.size(), std::size_t{NLA_ALIGN(attribute.nla_len)}));
+    attributes.remove_prefix(std::min(attributes.size(), static_cast<std::size_t>(NLA_ALIGN(attribute.nla_len))));
   }
   return false;
 }

@@ -3,7 +3,9 @@
 #include <linux/inet_diag.h>
 
 #include <array>
+#include <compare>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,7 +19,11 @@ namespace dualdeploy::traffic::inet_diag {
 struct End {
   std::array<std::uint8_t, 16> address{};
   std::uint16_t port = 0;
-  auto operator<=>(const End&) const = default;
+  bool operator==(const End&) const = default;
+  std::strong_ordering operator<=>(const End& other) const {  // libc++ 16 has none for arrays.
+    const int order = std::memcmp(address.data(), other.address.data(), address.size());
+    return order != 0 ? order <=> 0 : port <=> other.port;
+  }
 };
 
 /// A TCP socket as the kernel tells of it.

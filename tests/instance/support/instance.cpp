@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <thread>
 
@@ -34,9 +35,16 @@ std::string quoted(const std::string& text) {
 }
 
 namespace {
-std::string rpm_directory() {
-  const char* directory = std::getenv("DUALDEPLOY_RPMS");
-  return directory != nullptr ? directory : DD_SOURCE_DIR "/build/rpm";
+/// The one RPM of that name in DUALDEPLOY_RPMS, or in build/rpm: of whatever release.
+std::string rpm_of(const std::string& name) {
+  const char* given = std::getenv("DUALDEPLOY_RPMS");
+  const std::string directory = given != nullptr ? given : DD_SOURCE_DIR "/build/rpm";
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const std::string file = entry.path().filename();
+    if (file.starts_with(name + "-0") && file.ends_with(".rpm")) return entry.path();
+  }
+  ADD_FAILURE() << "there is no RPM of " << name << " in " << directory;
+  return "";
 }
 }  // namespace
 
@@ -45,8 +53,8 @@ Instance::Instance(const std::string& name, Agent agent) : name_(name) {
   const Outcome up = tool("up " + name_);
   EXPECT_EQ(up.status, 0) << up.output;
   do_inside(kernel().prepare);
-  push(rpm_directory() + "/dualdeploy-sample-0.1.0-1.x86_64.rpm", "/root/sample.rpm");
-  push(rpm_directory() + "/dualdeploy-0.1.0-1.x86_64.rpm", "/root/dualdeploy.rpm");
+  push(rpm_of("dualdeploy-sample"), "/root/sample.rpm");
+  push(rpm_of("dualdeploy"), "/root/dualdeploy.rpm");
   do_inside("rpm -i --nodeps /root/sample.rpm && systemctl start sample");
   do_inside("docker build -q -t dualdeploy-sample /usr/share/dualdeploy-sample");
   if (agent != Agent::absent) install_package();
