@@ -19,7 +19,7 @@ target_include_directories(bundled_yaml SYSTEM PUBLIC ${bundled}/yaml-cpp/includ
 target_compile_definitions(bundled_yaml PUBLIC YAML_CPP_STATIC_DEFINE)
 set(YAML_CPP_STATIC bundled_yaml)
 
-add_library(bundled_c STATIC ${CMAKE_CURRENT_LIST_DIR}/close_range.cpp)
+add_library(bundled_c STATIC ${CMAKE_CURRENT_LIST_DIR}/libc.cpp)
 
 add_library(bundled_systemd INTERFACE)
 target_link_libraries(bundled_systemd INTERFACE bundled_headers bundled_c ${bundled}/lib/libsystemd.so)
