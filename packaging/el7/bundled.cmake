@@ -4,6 +4,9 @@ set(bundled ${DUALDEPLOY_BUNDLED})
 
 add_library(bundled_headers INTERFACE)
 target_include_directories(bundled_headers SYSTEM INTERFACE ${bundled}/include)
+# Boost keeps in each error where it arose. Clang names lambdas there by the whole path of their source, which no
+# -ffile-prefix-map changes: the programs would differ with the directory they are built in.
+target_compile_definitions(bundled_headers INTERFACE BOOST_DISABLE_CURRENT_LOCATION)
 foreach(name Boost::headers CLI11::CLI11 spdlog::spdlog)
   add_library(${name} ALIAS bundled_headers)
 endforeach()

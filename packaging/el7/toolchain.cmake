@@ -14,6 +14,10 @@ foreach(kind LIBRARY INCLUDE PACKAGE)
 endforeach()
 # Nothing of the place where it is built is in what is built.
 set(CMAKE_CXX_FLAGS_INIT "-ffile-prefix-map=${el7}=/el7 -ffile-prefix-map=${CMAKE_SOURCE_DIR}=/dualdeploy -ffile-prefix-map=${CMAKE_BINARY_DIR}=/build")
+# No search path to the build's stand-in for libsystemd either, where it would be taken for the real one.
+set(CMAKE_SKIP_RPATH ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-pie -Wl,-z,relro,-z,now")
 # zig c++ makes no precompiled headers.
 set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON)
 set(DUALDEPLOY_BUNDLED ${el7})

@@ -18,7 +18,7 @@ TEST(Package, UpgradeUnderLoadLosesNothing) {
   instance.do_inside("echo '# mine' >> /etc/dualdeploy/agent.yaml");
   const std::string before = instance.do_inside("pidof dualdeployd");
   Load load(instance, Load::Kind::connection_per_request, 10);
-  instance.do_inside("rpm -U --nodeps --force /root/dualdeploy.rpm");
+  instance.rpm("-U --force /root/dualdeploy.rpm");
   instance.until("the new agent runs", [&] {
     const std::string now = instance.inside("pidof dualdeployd").output;
     return !now.empty() && now != before && instance.route() == "container";

@@ -1,11 +1,8 @@
 #include "instance/support/instance.hpp"
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
-#include <array>
 #include <boost/json.hpp>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -17,33 +14,18 @@ namespace dualdeploy::testing {
 
 namespace json = boost::json;
 
-Outcome shell(const std::string& command) {
-  Outcome outcome;
-  FILE* pipe = ::popen(("exec 2>&1; " + command).c_str(), "re");
-  if (pipe == nullptr) return {127, "popen failed"};
-  std::array<char, 4096> buffer{};
-  while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe)) outcome.output.append(buffer.data(), count);
-  const int status = ::pclose(pipe);
-  outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return outcome;
-}
-
-std::string quoted(const std::string& text) {
-  std::string result = "'";
-  for (const char c : text) result += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return result + "'";
-}
-
 namespace {
-/// The one RPM of that name in DUALDEPLOY_RPMS, or in build/rpm: of whatever release.
-std::string rpm_of(const std::string& name) {
+std::string rpm_directory() {
   const char* given = std::getenv("DUALDEPLOY_RPMS");
-  const std::string directory = given != nullptr ? given : DD_SOURCE_DIR "/build/rpm";
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+  return given != nullptr ? given : DD_SOURCE_DIR "/build/rpm";
+}
+
+/// The RPM whose file name begins so, of whatever release; none: "".
+std::string rpm_of(const std::string& begins) {
+  for (const auto& entry : std::filesystem::directory_iterator(rpm_directory())) {
     const std::string file = entry.path().filename();
-    if (file.starts_with(name + "-0") && file.ends_with(".rpm")) return entry.path();
+    if (file.starts_with(begins) && file.ends_with(".rpm")) return entry.path();
   }
-  ADD_FAILURE() << "there is no RPM of " << name << " in " << directory;
   return "";
 }
 }  // namespace
@@ -53,9 +35,16 @@ Instance::Instance(const std::string& name, Agent agent) : name_(name) {
   const Outcome up = tool("up " + name_);
   EXPECT_EQ(up.status, 0) << up.output;
   do_inside(kernel().prepare);
-  push(rpm_of("dualdeploy-sample"), "/root/sample.rpm");
-  push(rpm_of("dualdeploy"), "/root/dualdeploy.rpm");
-  do_inside("rpm -i --nodeps /root/sample.rpm && systemctl start sample");
+  push(rpm_of("dualdeploy-sample-0"), "/root/sample.rpm");
+  push(rpm_of("dualdeploy-0"), "/root/dualdeploy.rpm");
+  // With a package beside them that stands for the distribution, dependencies are checked; else Debian's rpm knows of none.
+  if (const std::string provides = rpm_of("centos7-provides"); !provides.empty()) {
+    push(provides, "/root/provides.rpm");
+    rpm_ = "rpm --force-debian ";
+    rpm("-i /root/provides.rpm");
+  }
+  rpm("-i /root/sample.rpm");
+  do_inside("systemctl start sample");
   do_inside("docker build -q -t dualdeploy-sample /usr/share/dualdeploy-sample");
   if (agent != Agent::absent) install_package();
   if (agent == Agent::running) {
@@ -72,8 +61,10 @@ void Instance::install_agent() const {
   until_healthy();
 }
 
+void Instance::rpm(const std::string& arguments) const { do_inside(rpm_ + arguments); }
+
 void Instance::install_package() const {
-  do_inside("rpm -i --nodeps /root/dualdeploy.rpm");
+  rpm("-i /root/dualdeploy.rpm");
   do_inside("echo 'traffic: {backend: " + kernel().backend + "}' >> /etc/dualdeploy/agent.yaml");
 }
 

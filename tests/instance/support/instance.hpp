@@ -5,19 +5,11 @@
 #include <functional>
 #include <string>
 
+#include "instance/support/shell.hpp"
+
 /// A booted instance for one test: systemd, Docker, the agent and the sample service installed from their RPMs, the
 /// image built inside. Commands are those of tests/instance/instance.
 namespace dualdeploy::testing {
-
-struct Outcome {
-  int status = 0;
-  std::string output;  ///< Standard output and error.
-};
-
-/// Runs a shell command on this machine.
-Outcome shell(const std::string& command);
-/// A word that the shell takes as it is.
-std::string quoted(const std::string& text);
 
 class Instance {
  public:
@@ -42,6 +34,8 @@ class Instance {
   void reboot() const;
   void power_cut() const;
   void install_agent() const;
+  /// The `rpm` command, which installs /root/sample.rpm and /root/dualdeploy.rpm.
+  void rpm(const std::string& arguments) const;
 
   [[nodiscard]] boost::json::value status() const;             ///< Of `sample`.
   [[nodiscard]] std::string route() const;                     ///< As effective.
@@ -60,6 +54,7 @@ class Instance {
   void install_package() const;
   [[nodiscard]] Outcome tool(const std::string& arguments) const;
   std::string name_;
+  std::string rpm_ = "rpm --nodeps ";
 };
 
 }  // namespace dualdeploy::testing
