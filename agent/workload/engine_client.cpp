@@ -20,9 +20,7 @@ namespace {
 
 using Stream = beast::basic_stream<asio::local::stream_protocol, asio::any_io_executor>;
 
-/// What this client was written for. The highest is only a bound: nothing newer is used.
 constexpr int lowest_minor = 24;
-constexpr int highest_minor = 43;
 constexpr Milliseconds short_deadline{10'000};
 constexpr Milliseconds create_deadline{60'000};
 /// The engine needs some time of its own beside the grace of a stop.
@@ -113,7 +111,8 @@ Expected<EngineClient::Event> parse_event(std::string_view line) {
 }  // namespace
 
 struct EngineClient::Impl {
-  Impl(asio::any_io_executor executor_in, std::string socket_in) : executor(std::move(executor_in)), socket(std::move(socket_in)) {}
+  Impl(asio::any_io_executor executor_in, std::string socket_in, int highest_minor_in)
+      : executor(std::move(executor_in)), socket(std::move(socket_in)), highest_minor(highest_minor_in) {}
 
   Error unreachable(const std::string& what, const error_code& error) {
     minor.reset();  // Another engine may come up: negotiate again.
@@ -184,11 +183,12 @@ struct EngineClient::Impl {
 
   asio::any_io_executor executor;
   std::string socket;
+  int highest_minor;
   std::optional<int> minor;
 };
 
-EngineClient::EngineClient(asio::any_io_executor executor, std::string socket_path)
-    : impl_(std::make_shared<Impl>(std::move(executor), std::move(socket_path))) {}
+EngineClient::EngineClient(asio::any_io_executor executor, std::string socket_path, int highest_minor)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(socket_path), highest_minor)) {}
 EngineClient::~EngineClient() = default;
 
 asio::awaitable<Expected<void>> EngineClient::ping() {

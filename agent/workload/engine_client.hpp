@@ -13,8 +13,9 @@
 
 namespace dualdeploy::workload {
 
-/// The Docker Engine API over its unix socket (docs.docker.com/engine/api), from Docker 1.13 (API 1.26) on; Podman's
-/// compatible socket too. A connection a request; each request has a deadline.
+/// The Docker Engine API over its unix socket (docs.docker.com/reference/api/engine), from Docker 1.13 (API 1.26) to
+/// Docker 29 (whose first releases take nothing below API 1.44); Podman's compatible socket too. The version is
+/// negotiated: the highest that both know. A connection a request; each request has a deadline.
 ///
 /// Errors: `unreachable` when the engine does not answer (in time, or at all), `failed` when it says no.
 class EngineClient {
@@ -50,7 +51,10 @@ class EngineClient {
     }
   };
 
-  EngineClient(boost::asio::any_io_executor executor, std::string socket_path);
+  /// API 1.N, the newest that this client knows. Only a bound: nothing that API 1.26 lacks is used.
+  static constexpr int newest_minor = 52;
+
+  EngineClient(boost::asio::any_io_executor executor, std::string socket_path, int highest_minor = newest_minor);
   ~EngineClient();
 
   [[nodiscard]] boost::asio::awaitable<Expected<void>> ping();

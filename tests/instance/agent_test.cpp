@@ -137,6 +137,69 @@ TEST(Agent, RulesOfOthersAreNotTouched) {
   EXPECT_EQ(instance.answered_by(), "rpm");
 }
 
+/// Others flush, replace and rebuild the rules of everybody, in the middle of a load on the container. Ours are back each
+/// time, and theirs are afterwards what they made them, to the byte.
+TEST(Agent, OthersChangeTheirRulesAndOnlyOursArePutBack) {
+  if (kernel().backend != "iptables") GTEST_SKIP() << "about rules in tables that everybody shares: iptables'";
+  const Instance instance("agentbeside", Instance::Agent::absent);
+  instance.write("/root/theirs",
+                 "*mangle\n:PREROUTING ACCEPT\n-A PREROUTING -p tcp -m tcp --dport 4712 -j MARK --set-mark 7\nCOMMIT\n"
+                 "*nat\n:PREROUTING ACCEPT\n:theirs -\n-A PREROUTING -p tcp -m tcp --dport 4713 -j REDIRECT --to-ports 4714\n"
+                 "-A PREROUTING -j theirs\n-A theirs -p tcp -m tcp --dport 4715 -m comment --comment \"not dualdeploy's\" -j RETURN\nCOMMIT\n"
+                 "*filter\n:INPUT ACCEPT\n:IN_public -\n-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A INPUT -j IN_public\n"
+                 "-A IN_public -p tcp -m tcp --dport 80 -m conntrack --ctstate NEW -j ACCEPT\n"
+                 "-A IN_public -p tcp -m tcp --dport 8080 -m conntrack --ctstate NEW -j ACCEPT\nCOMMIT\n");
+  instance.do_inside("iptables-restore --noflush /root/theirs; ip6tables-restore --noflush /root/theirs");
+  // Docker as it is after a restart that containers survive: that decides in which order it writes its rules.
+  instance.do_inside("mkdir -p /etc/docker && echo '{\"live-restore\": true}' >/etc/docker/daemon.json && systemctl reload docker && "
+                     "docker run -d --net host dualdeploy-sample --port 4716 && systemctl restart docker");
+  instance.until("Docker has written its rules", [&] {
+    return instance.inside("iptables-save | grep -A1 -e '-A FORWARD -j DOCKER-ISOLATION' | grep -q DOCKER-USER").status == 0;
+  });
+  instance.do_inside("iptables-save >/root/saved4; ip6tables-save >/root/saved6");
+  const std::string& others = kernel().list_others;
+  const std::string before = instance.do_inside(others);
+  EXPECT_THAT(before, HasSubstr("--dport 4715"));
+  EXPECT_THAT(before, HasSubstr("DOCKER"));
+
+  instance.install_agent();
+  instance.flip("container");
+  EXPECT_EQ(instance.do_inside(others), before);
+  Load load(instance, Load::Kind::connection_per_request, 12);
+  const auto do_as_others = [&](const std::string& command) {
+    const std::string repairs = instance.do_inside("dualctl history -n 1000 | grep -c drift || true");
+    instance.do_inside(command);
+    instance.until("repaired after " + command, [&] {
+      return instance.inside("dualctl history -n 1000 | grep -c drift").output != repairs && instance.inside(kernel().whole).status == 0;
+    });
+    return instance.do_inside(others);
+  };
+  const std::string restored = "iptables-restore /root/saved4; ip6tables-restore /root/saved6";
+  EXPECT_EQ(do_as_others(restored), before);
+  // What iptables -F is to theirs it is on a machine without us: chains without a rule.
+  std::string flushed = before;
+  const std::size_t filter = flushed.find("*filter\n");
+  for (std::size_t at = flushed.find("\n-A", filter); at < flushed.find("COMMIT", filter); at = flushed.find("\n-A", at)) {
+    flushed.erase(at, flushed.find('\n', at + 1) - at);
+  }
+  EXPECT_EQ(do_as_others("iptables -w -F"), flushed);
+  EXPECT_EQ(do_as_others(restored), before);
+  // As firewalld reloads on CentOS 7: nothing gets in, all of everybody's rules go, its own are written again, and others'
+  // (Docker's) are left to them.
+  EXPECT_EQ(do_as_others("for f in iptables ip6tables; do $f -w -P INPUT DROP; for t in mangle nat filter; do $f -w -t $t -F; $f -w -t $t -X; done; done; " +
+                         restored + "; for f in iptables ip6tables; do $f -w -P INPUT ACCEPT; done"),
+            before);
+  // Docker writes its rules again when it starts, and goes on with it after it has said that it is up.
+  instance.do_inside("systemctl restart docker");
+  EXPECT_EQ(instance.inside(kernel().whole).status, 0);
+  instance.until("Docker's rules are what they were", [&] { return instance.do_inside(others) == before; });
+  const Load::Report report = load.finish();
+  EXPECT_EQ(report.errors, "") << report.text;
+  EXPECT_EQ(instance.answered_by(), "container");
+  std::printf("%s%ld requests, errors: %s\n", instance.do_inside("dualctl history | grep drift").c_str(), report.requests,
+              report.errors.empty() ? "none" : report.errors.c_str());
+}
+
 TEST(Agent, BadReloadKeepsTheOldConfiguration) {
   const Instance instance("agentreload");
   instance.flip("container");

@@ -9,6 +9,7 @@ readonly base_packages=(
     iproute2 nftables iptables conntrack socat curl
     rpm procps kmod busybox-static faketime
     docker.io
+    podman crun conmon
     nginx redis-server redis-tools dnsmasq-base bind9-dnsutils
 )
 # Of no use in a test, or slow: consoles, timers that fetch or clean, waiting for
@@ -25,6 +26,7 @@ readonly base_masked=(
     sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount sys-fs-fuse-connections.mount
     modprobe@.service systemd-modules-load.service
     nginx.service redis-server.service
+    podman.socket podman.service podman-restart.service podman-auto-update.service podman-auto-update.timer
 )
 
 # The whole recipe as text: the functions below that build (bash prints them
@@ -135,7 +137,7 @@ configure_base() {
     systemctl --root="$root" --quiet mask "${base_masked[@]}"
     systemctl --root="$root" --quiet enable dualdeploy-test-cgroup.service docker.service
     systemctl --root="$root" --quiet set-default multi-user.target
-    mkdir -p "$root/var/log/journal" "$root/var/lib/docker"
+    mkdir -p "$root/var/log/journal" "$root/var/lib/docker" "$root/var/lib/containers"
     printf '127.0.0.1 localhost\n::1 localhost\n192.0.2.1 server\n192.0.2.2 client\n' >"$root/etc/hosts"
     printf 'passwd: files\ngroup: files\nshadow: files\nhosts: files\n' >"$root/etc/nsswitch.conf"
 }

@@ -14,15 +14,15 @@ readonly boot_deadline_s=90
 readonly shutdown_deadline_s=90 # systemd's own limit for a unit that will not stop
 
 # create_disk NAME: an overlay on the base, or a copy where overlay is impossible.
-# The engine's data cannot be on an overlay (it makes overlays itself), so they
-# are a plain directory of the host.
+# The engines' data cannot be on an overlay (they make overlays themselves), so they
+# are plain directories of the host.
 create_disk() {
     local dir disk base
     dir=$(state_dir "$1")
     disk=$cache_root/instances/$1
     base=$(base_path)
     rm -rf --one-file-system "$disk" # of an instance whose state the host lost at its own reboot
-    mkdir -p "$disk"/{upper,work,root,docker}
+    mkdir -p "$disk"/{upper,work,root,docker,containers}
     printf '%s\n' "$disk" >"$dir/disk"
     printf '%s\n' "$base" >"$dir/base"
     [[ -d $base ]] || die "the base root was just removed by another command; try again"
@@ -107,7 +107,7 @@ boot() {
     # The engine sets net.ipv4.ip_forward; the network's settings are the instance's own.
     export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
     exec systemd-nspawn --quiet --register=no --keep-unit --directory="$disk/root" --boot \
-        --machine="$1" --bind="$disk/docker:/var/lib/docker" \
+        --machine="$1" --bind="$disk/docker:/var/lib/docker" --bind="$disk/containers:/var/lib/containers" \
         --network-namespace-path="/run/netns/$(server_netns "$1")" \
         --capability=all --system-call-filter='@keyring bpf' \
         --resolv-conf=off --timezone=off --link-journal=no --console=read-only
