@@ -27,6 +27,7 @@ void add_flip(CLI::App& app, Context& context);
 void add_changes(CLI::App& app, Context& context);  ///< confirm, revert, hold, release
 void add_drain(CLI::App& app, Context& context);
 void add_history(CLI::App& app, Context& context);  ///< history, events
+void add_leave(CLI::App& app, Context& context);  ///< leave, join
 void add_check_config(CLI::App& app, Context& context);
 void add_rescue(CLI::App& app, Context& context);
 void add_version(CLI::App& app, Context& context);

@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   cli::add_flip(app, context);
   cli::add_changes(app, context);
   cli::add_drain(app, context);
+  cli::add_leave(app, context);
   cli::add_history(app, context);
   cli::add_check_config(app, context);
   cli::add_rescue(app, context);

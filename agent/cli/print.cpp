@@ -147,13 +147,33 @@ std::string print_service(const json::object& service, bool detailed, const Styl
   return out;
 }
 
+namespace {
+
+/// Which instance this is, where that is known, and whether load balancers are told to leave it.
+std::string print_instance(const json::object& status, const Style& style) {
+  const json::object* instance = member(status, "instance");
+  if (instance == nullptr) return "";
+  std::string out;
+  if (!text(*instance, "id").empty()) out += "instance " + text(*instance, "id") + "\n";
+  if (text(*instance, "metadata") == "unknown") {
+    out += coloured("the metadata service cannot be asked", Colour::yellow, style) + ": " + text(*instance, "trouble") + "\n";
+  }
+  if (const json::object* leaving = member(*instance, "leaving")) {
+    out += coloured("LEAVING", Colour::yellow, style) + " for " + age(number(*leaving, "since_ms")) +
+           ", load balancers are told so: " + text(*leaving, "why") + "\n";
+  }
+  return out;
+}
+
+}  // namespace
+
 std::string print_status(const json::object& status, const Style& style) {
   std::string out = "dualdeployd " + text(status, "version") + ", " + text(status, "backend") + ", lease " +
                     format_duration(Milliseconds{number(status, "lease_ms")});
   if (const json::object* drift = member(status, "drift"); drift != nullptr && number(*drift, "repairs") > 0) {
     out += ", rules repaired " + std::to_string(number(*drift, "repairs")) + " times (last " + text(*drift, "last") + ")";
   }
-  out += "\n";
+  out += "\n" + print_instance(status, style);
   print_alarms(status, "", style, out);
   const json::array* services = list(status, "services");
   if (services == nullptr || services->empty()) return out + "no services; see /etc/dualdeploy/services.d\n";

@@ -38,6 +38,20 @@ Agent read_agent(const Value& root) {
     access->text("view_group", agent.view_group, form::group);
     access->finish();
   }
+  if (auto health = main.section("health")) {
+    health->text("listen", agent.health.listen, form::listen);
+    health->duration("leave_for", agent.health.leave_for, 0s, 10min);
+    health->finish();
+  }
+  if (auto metadata = main.section("metadata")) {
+    using Use = Metadata::Use;
+    metadata->choice<Use>("use", agent.metadata.use, {{"auto", Use::automatic}, {"on", Use::on}, {"off", Use::off}});
+    metadata->text("endpoint", agent.metadata.endpoint, form::http_endpoint);
+    metadata->duration("timeout", agent.metadata.timeout, 100ms, 30s);
+    metadata->duration("patience", agent.metadata.patience, 0s, 60s);
+    metadata->duration("poll", agent.metadata.poll, 100ms, 5min);
+    metadata->finish();
+  }
   main.finish();
   return agent;
 }

@@ -131,6 +131,28 @@ struct Service {
   bool operator==(const Service&) const = default;
 };
 
+/// The listener for load balancers.
+struct Health {
+  std::string listen = "off";  ///< "off" or ADDRESS:PORT.
+  Milliseconds leave_for{30'000};  ///< It fails for so long before the instance stops.
+  bool operator==(const Health&) const = default;
+};
+
+/// EC2's instance metadata service: which instance this is, and whether it is about to end.
+struct Metadata {
+  enum class Use : std::uint8_t {
+    automatic,  ///< Where the firmware says that this is EC2.
+    on,
+    off,
+  };
+  Use use = Use::automatic;
+  std::string endpoint = "http://169.254.169.254";
+  Milliseconds timeout{1'000};   ///< Of one request.
+  Milliseconds patience{5'000};  ///< How long saved state waits for the answer whose it is, in the first start of a boot.
+  Milliseconds poll{5'000};      ///< Between two looks at the notices.
+  bool operator==(const Metadata&) const = default;
+};
+
 enum class TrafficBackend : std::uint8_t { automatic, nftables, iptables };
 
 struct Agent {
@@ -143,6 +165,8 @@ struct Agent {
   std::string probe_group = "dualdeploy-probe";
   std::string change_group = "dualdeploy";
   std::string view_group = "dualdeploy-view";
+  Health health;
+  Metadata metadata;
   std::string log_level = "info";  ///< trace, debug, info, warning, error
   std::int64_t history_bytes = 16 * 1024 * 1024;  ///< History kept on disk, all files together.
   bool operator==(const Agent&) const = default;

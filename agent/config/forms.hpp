@@ -27,6 +27,8 @@ inline constexpr std::string_view command = "a list: a program's absolute path, 
 extern const Form absolute_path;
 extern const Form socket_path;  ///< Fits sun_path of unix(7).
 extern const Form address;      ///< A literal: a check must not depend on a resolver.
+extern const Form listen;   ///< "off" or ADDRESS:PORT.
+extern const Form http_endpoint;  ///< "http://ADDRESS[:PORT]"
 extern const Form http_path;
 extern const Form http_host;
 extern const Form user;  ///< On this host.

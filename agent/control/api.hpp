@@ -59,6 +59,9 @@ class Api {
   [[nodiscard]] virtual Outcome revert(std::string service, std::string reason, Actor actor) = 0;
   [[nodiscard]] virtual Outcome hold(std::string service, std::string reason, Actor actor) = 0;
   [[nodiscard]] virtual Outcome release(std::string service, std::string reason, Actor actor) = 0;
+  /// Tells load balancers to go elsewhere, until join(); with `wait`, completes when they have had the time for it.
+  [[nodiscard]] virtual Outcome leave(std::string reason, bool wait, Actor actor) = 0;
+  [[nodiscard]] virtual Outcome join(std::string reason, Actor actor) = 0;
   /// Every service to the RPM, and our kernel rules gone.
   [[nodiscard]] virtual Outcome rescue(std::string reason, Actor actor) = 0;
 };

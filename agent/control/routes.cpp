@@ -17,6 +17,8 @@ namespace {
 using Outcome = Expected<ChangeResult>;
 
 constexpr std::array<std::string_view, 5> service_verbs{"flip", "confirm", "revert", "hold", "release"};
+/// Of the whole instance.
+constexpr std::array<std::string_view, 3> instance_verbs{"rescue", "leave", "join"};
 
 unsigned http_status(ErrorCode code) {
   switch (code) {
@@ -47,7 +49,7 @@ Reply no_such_service(const Api& api, const std::string& name) {
 Reply no_such_path() {
   return error_reply(404, Error{ErrorCode::usage,
                                 "there is nothing here; see GET /v1/status, /v1/services/NAME, /v1/services/NAME/drain, /v1/history, /v1/events, "
-                                "/v1/version; POST /v1/services/NAME/flip, confirm, revert, hold, release; POST /v1/rescue"});
+                                "/v1/version; POST /v1/services/NAME/flip, confirm, revert, hold, release; POST /v1/rescue, leave, join"});
 }
 
 Reply wrong_method(const std::string& allowed) {
@@ -75,16 +77,25 @@ asio::awaitable<Reply> drain(const Api& api, std::string service, const Target& 
   co_return reply_to(co_await api.drain(std::move(service), wait));
 }
 
+asio::awaitable<Reply> leave(Api& api, std::string reason, Body body, Actor actor) {
+  const auto wait = body.take_flag("wait");
+  if (!wait) co_return error_reply(wait.error());
+  if (auto rest = body.expect_nothing_else(); !rest) co_return error_reply(rest.error());
+  co_return reply_to(co_await api.leave(std::move(reason), *wait, std::move(actor)));
+}
+
 asio::awaitable<Reply> change(Api& api, std::string service, std::string verb, std::string text, Actor actor) {
   auto body = Body::parse(text);
   if (!body) co_return error_reply(body.error());
   if (verb == "flip") co_return co_await flip(api, std::move(service), std::move(*body), std::move(actor));
   auto reason = take_reason(*body);
   if (!reason) co_return error_reply(reason.error());
+  if (verb == "leave") co_return co_await leave(api, std::move(*reason), std::move(*body), std::move(actor));
   if (auto rest = body->expect_nothing_else(); !rest) co_return error_reply(rest.error());
   if (verb == "revert") co_return reply_to(co_await api.revert(std::move(service), std::move(*reason), std::move(actor)));
   if (verb == "confirm") co_return reply_to(co_await api.confirm(std::move(service), std::move(*reason), std::move(actor)));
   if (verb == "release") co_return reply_to(co_await api.release(std::move(service), std::move(*reason), std::move(actor)));
+  if (verb == "join") co_return reply_to(co_await api.join(std::move(*reason), std::move(actor)));
   if (verb == "rescue") co_return reply_to(co_await api.rescue(std::move(*reason), std::move(actor)));
   if (reason->empty()) {
     co_return error_reply(Error{ErrorCode::usage, "a hold needs a 'reason', for whoever finds it"});
@@ -157,7 +168,7 @@ asio::awaitable<Reply> answer(Api& api, const Access& access, Question question)
   const bool known_root = !path.empty() && path[0] == "v1";
   const bool of_service = known_root && path.size() >= 3 && path[1] == "services";
   const bool drains = of_service && path.size() == 4 && path[3] == "drain";
-  const bool changes = known_root && ((of_service && path.size() == 4 && !drains) || (path.size() == 2 && path[1] == "rescue"));
+  const bool changes = known_root && ((of_service && path.size() == 4 && !drains) || (path.size() == 2 && std::ranges::count(instance_verbs, path[1]) > 0));
   if (auto error = forbidden(question.peer, access, changes && question.method == "POST")) co_return error_reply(403, *error);
   if (drains) {
     if (question.method != "GET") co_return wrong_method("GET");

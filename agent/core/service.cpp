@@ -24,6 +24,7 @@ std::string_view name_of(RecordKind kind) {
     case RecordKind::state: return "state";
     case RecordKind::hook: return "hook";
     case RecordKind::config: return "config";
+    case RecordKind::instance: return "instance";
     case RecordKind::alarm: return "alarm";
   }
   return "alarm";

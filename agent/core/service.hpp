@@ -35,6 +35,7 @@ enum class RecordKind : std::uint8_t {
   state,     ///< Trouble with the saved state.
   hook,      ///< A hook failed.
   config,    ///< The configuration was reloaded, or not.
+  instance,  ///< Which instance this is, and whether load balancers are told to leave it.
   alarm,     ///< Something an operator has to look at.
 };
 [[nodiscard]] std::string_view name_of(RecordKind kind);

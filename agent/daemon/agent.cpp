@@ -9,6 +9,7 @@
 #include <boost/json.hpp>
 
 #include "core/guards.hpp"
+#include "daemon/front_check.hpp"
 #include "daemon/status.hpp"
 #include "daemon/version.hpp"
 #include "host/clock.hpp"
@@ -25,6 +26,9 @@ namespace json = boost::json;
 namespace {
 
 constexpr Milliseconds establish_retry{2'000};
+constexpr Milliseconds front_answer_kept{500};
+/// On tmpfs, beside the control socket.
+constexpr const char* leaving_file = "/run/dualdeploy/leaving";
 
 /// Exec checks run in this group, and the group's connections are not redirected. Without it they still run, but a
 /// check of the RPM on its front port would see what clients see.
@@ -62,7 +66,8 @@ control::ChangeResult result_of(const std::string& service, const action::Answer
 
 }  // namespace
 
-Agent::Agent(asio::any_io_executor executor, config::Config config, std::unique_ptr<traffic::Backend> backend)
+Agent::Agent(asio::any_io_executor executor, config::Config config, std::unique_ptr<traffic::Backend> backend,
+             instance::Identity identity, bool metadata_used)
     : executor_(executor),
       config_(std::move(config)),
       store_(executor, config_.agent.state_directory, config_.agent.history_bytes),
@@ -74,13 +79,17 @@ Agent::Agent(asio::any_io_executor executor, config::Config config, std::unique_
           std::make_shared<workload::EngineClient>(executor, config_.agent.docker_socket),
           health::ProbeIdentity{config_.agent.probe_mark, probe_group(config_.agent.probe_group)},
           [this](const state::StampedRecord& record) { publish(record); }, [this] { changed(); }})),
-      retry_timer_(executor) {}
+      retry_timer_(executor),
+      identity_(std::move(identity)),
+      metadata_used_(metadata_used),
+      leaving_(leaving_file) {}
 
 Agent::~Agent() {
   for (const auto& [name, runner] : runners_) runner->end();
 }
 
 asio::awaitable<void> Agent::take_over() {
+  tell_of_identity();
   auto observed = co_await router_.observe();
   if (!observed) {
     spdlog::error("cannot read the kernel rules: {}", observed.error().message);
@@ -93,7 +102,7 @@ asio::awaitable<void> Agent::take_over() {
       const auto found = observed->services.find(service.policy.name);
       kernel = found != observed->services.end() ? found->second : KernelRoute{KernelRoute::Kind::none, {}};
     }
-    added->boot(store_.load(service.policy.name), kernel);
+    added->boot(load(service.policy.name), kernel);
   }
   if (auto established = co_await establish(); !established) retry_establish();
   for (const auto& [name, runner] : runners_) runner->begin();
@@ -165,9 +174,10 @@ asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config)
       before.probe_mark != config.agent.probe_mark || before.drift_check != config.agent.drift_check ||
       before.probe_group != config.agent.probe_group || before.backend != config.agent.backend ||
       before.change_group != config.agent.change_group || before.view_group != config.agent.view_group ||
-      before.history_bytes != config.agent.history_bytes) {
-    hint = "; changes of state_directory, history, docker, traffic, probes and access need a restart of the agent "
-           "(traffic is not touched by it)";
+      before.history_bytes != config.agent.history_bytes || before.health.listen != config.agent.health.listen ||
+      before.metadata != config.agent.metadata) {
+    hint = "; changes of state_directory, history, docker, traffic, health.listen, metadata, probes and access need a restart "
+           "of the agent (traffic is not touched by it)";
     config.agent.state_directory = before.state_directory;
     config.agent.docker_socket = before.docker_socket;
     config.agent.probe_mark = before.probe_mark;
@@ -203,7 +213,7 @@ asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config)
       warn_of(service);
     } else {
       coming.push_back(add_service(service));
-      coming.back()->boot(store_.load(name), KernelRoute{});
+      coming.back()->boot(load(name), KernelRoute{});
     }
   }
   auto established = co_await establish();
@@ -230,6 +240,7 @@ std::string Agent::summary() const {
     const std::string why = why_not_intended(state);
     if (!why.empty()) waiting += "; " + name + ": " + why;
   }
+  if (leaving_.now()) waiting += "; leaving: " + leaving_.now()->text;
   std::string text = std::to_string(runners_.size()) + (runners_.size() == 1 ? " service, " : " services, ") +
                      std::to_string(on_container) + " on the container" + waiting;
   if (alarm_count > 0) text = "ALARM (" + std::to_string(alarm_count) + "), see dualctl status; " + text;
@@ -308,6 +319,7 @@ asio::awaitable<json::value> Agent::status(std::optional<std::string> service) c
   if (!lease_trouble_.empty()) alarm_texts.emplace_back("the lease cannot be renewed: " + lease_trouble_);
   json::object status{{"version", version_text},
                       {"ready", settled()},
+                      {"instance", instance_status()},
                       {"backend", router_.backend_name()},
                       {"lease_ms", config_.agent.lease.count()},
                       {"alarms", std::move(alarm_texts)},
@@ -449,6 +461,159 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::rescue(std::string reaso
   if (!trouble.empty()) co_return fail(trouble + "our kernel rules are gone all the same");
   const std::string message = "every route is the RPM, our kernel rules are gone until the next flip or restart";
   co_return control::ChangeResult{message, json::object{{"message", message}}};
+}
+
+// ---- The instance -------------------------------------------------------------------------------------------------
+
+/// The saved state; where there is none, the route that the instance's tag or user data asks for, from now on saved.
+state::Store::Loaded Agent::load(const std::string& service) {
+  state::Store::Loaded loaded = store_.load(service);
+  if (loaded.durable || !loaded.trouble.empty()) return loaded;
+  auto wanted = identity_.initial.find(service);
+  if (wanted == identity_.initial.end()) wanted = identity_.initial.find("*");
+  if (wanted == identity_.initial.end()) return loaded;
+  loaded.durable = Durable{.route = wanted->second, .hold = {}, .intent = {}};
+  store_.save(service, *loaded.durable, [](const std::optional<Error>&) {});
+  publish(store_.append(service, {.kind = RecordKind::instance,
+                                  .to = wanted->second,
+                                  .message = "initial route, by the instance's tag or user data"}));
+  return loaded;
+}
+
+void Agent::tell_of_identity() {
+  if (!identity_.foreign.empty()) {
+    note({.kind = RecordKind::instance,
+          .message = "the saved state is that of instance " + identity_.foreign + ", this is " + identity_.id +
+                     ": set aside, every service begins at its initial route"});
+  }
+  for (const std::string& warning : identity_.warnings) {
+    note({.kind = RecordKind::instance, .message = warning, .result = Result::failed});
+  }
+  if (metadata_used_ && identity_.id.empty()) {
+    note({.kind = RecordKind::instance,
+          .message = "which instance this is is not known (yet): " + identity_.trouble + "; the saved state is taken for its own",
+          .result = Result::failed});
+  }
+}
+
+void Agent::identified(const std::string& id) {
+  const auto before = instance::remembered(config_.agent.state_directory);
+  identity_.id = id;
+  identity_.trouble.clear();
+  if (auto kept = instance::remember(config_.agent.state_directory, id); !kept) {
+    note({.kind = RecordKind::instance, .message = kept.error().message, .result = Result::failed});
+  }
+  note({.kind = RecordKind::instance, .message = "this is instance " + id});
+  if (before && before->instance_id != id) {
+    identity_.foreign = before->instance_id;
+    host::spawn(executor_, "routes of another instance", forget_foreign_routes(before->instance_id));
+  }
+  changed();
+}
+
+asio::awaitable<void> Agent::forget_foreign_routes(std::string of) {
+  for (const std::string& name : service_names()) {
+    if (const auto found = runner(name)) co_await send_home(found, "the route was instance " + of + "'s");
+  }
+}
+
+void Agent::metadata_trouble(const std::optional<std::string>& trouble) {
+  identity_.trouble = trouble.value_or("");
+  note({.kind = RecordKind::instance,
+        .message = trouble ? "the metadata service cannot be asked: " + *trouble + "; nothing is concluded from that"
+                           : "the metadata service answers",
+        .result = trouble ? Result::failed : Result::done});
+  changed();
+}
+
+void Agent::noticed(const std::optional<std::string>& why) {
+  leaving_.notice(why, host::now());
+  note({.kind = RecordKind::instance,
+        .message = why ? "leaving, load balancers are told so: " + *why : "no notice any more, load balancers may come back"});
+  changed();
+}
+
+json::object Agent::instance_status() const {
+  json::object status{{"id", identity_.id},
+                      {"metadata", !metadata_used_ ? "off" : identity_.trouble.empty() ? "answers" : "unknown"},
+                      {"trouble", identity_.trouble},
+                      {"leaving", nullptr}};
+  if (const auto& why = leaving_.now()) {
+    status["leaving"] = json::object{{"why", why->text}, {"since_ms", (host::now() - why->since).count()}};
+  }
+  return status;
+}
+
+asio::awaitable<std::string> Agent::connections_left() const {
+  std::string text;
+  for (const std::string& name : service_names()) {
+    const auto found = runner(name);
+    if (!found) continue;
+    const auto counted = co_await found->connections();
+    if (counted) text += (text.empty() ? "" : ", ") + name + " " + std::to_string((*counted)[Side::rpm] + (*counted)[Side::container]);
+  }
+  co_return text.empty() ? "" : "open connections: " + text;
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::leave(std::string reason, bool wait, Actor actor) {
+  leaving_.ask(reason.empty() ? "asked to by " + actor.user : reason, host::now());
+  note({.kind = RecordKind::instance, .actor = actor, .reason = reason, .message = "leaving, load balancers are told so"});
+  changed();
+  const bool listens = config_.agent.health.listen != "off";
+  if (wait && listens) {
+    const Instant end = leaving_.now()->since + config_.agent.health.leave_for;
+    boost::system::error_code ignored;
+    asio::steady_timer timer(executor_, std::max(end - host::now(), Milliseconds{0}));
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  const std::string left = co_await connections_left();
+  std::string message = listens ? "load balancers are told to leave this instance" : "leaving; health.listen is off, so nobody is told";
+  if (!left.empty()) message += "; " + left;
+  co_return control::ChangeResult{message, json::object{{"message", message}, {"connections", left}}};
+}
+
+asio::awaitable<Expected<control::ChangeResult>> Agent::join(std::string reason, Actor actor) {
+  const bool left = leaving_.withdraw();
+  std::string message = left ? "load balancers may come back" : "nobody had asked to leave";
+  if (leaving_.noticed()) message += "; still leaving: " + leaving_.now()->text;
+  if (left) note({.kind = RecordKind::instance, .actor = actor, .reason = reason, .message = message});
+  changed();
+  co_return control::ChangeResult{message, json::object{{"message", message}}};
+}
+
+asio::awaitable<control::FrontHealth> Agent::front_health(std::string service) {
+  constexpr unsigned good = 200;
+  constexpr unsigned not_now = 503;
+  constexpr unsigned unknown = 404;
+  if (const auto& why = leaving_.now()) {
+    const std::string left = co_await connections_left();
+    std::string text = "leaving: " + why->text;
+    if (!left.empty()) text += "; " + left;
+    co_return control::FrontHealth{not_now, std::move(text)};
+  }
+  if (service.empty()) {
+    for (const std::string& name : service_names()) {
+      std::string each = name;
+      auto health = co_await front_health(std::move(each));
+      if (health.status != good) co_return control::FrontHealth{health.status, name + ": " + health.text};
+    }
+    co_return control::FrontHealth{good, std::to_string(runners_.size()) + " service(s) answer"};
+  }
+  const auto found = runner(service);
+  if (!found) co_return control::FrontHealth{unknown, "there is no such service"};
+  if (const auto kept = fronts_.find(service); kept != fronts_.end() && host::now() - kept->second.at < front_answer_kept) {
+    co_return kept->second.health;
+  }
+  PerSide<Verdict> verdicts;
+  for (const Side side : both_sides) verdicts[side] = found->state().sides[side].verdict;
+  config::Service settings = found->service();
+  Route route = found->state().effective;
+  const std::string text = describe(route);
+  const auto failure = co_await check_front(std::move(settings), std::move(route), verdicts);
+  control::FrontHealth health{good, "ok, " + text};
+  if (failure) health = control::FrontHealth{not_now, "the front does not answer: " + failure->reason};
+  fronts_[service] = Asked{host::now(), health};
+  co_return health;
 }
 
 json::object Agent::version() const { return json::object{{"version", version_text}, {"revision", revision_text}}; }

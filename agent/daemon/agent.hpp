@@ -9,15 +9,19 @@
 
 #include "config/config.hpp"
 #include "control/api.hpp"
+#include "control/health_listener.hpp"
+#include "daemon/leaving.hpp"
 #include "daemon/service_runner.hpp"
+#include "instance/identity.hpp"
 
 namespace dualdeploy::daemon {
 
 /// All services together, and what the control socket can ask of them.
 class Agent final : public control::Api {
  public:
-  /// `traffic_trouble`: why no kernel backend is usable, if so; the agent then watches and reports, and refuses flips.
-  Agent(boost::asio::any_io_executor executor, config::Config config, std::unique_ptr<traffic::Backend> backend);
+  /// `metadata_used`: whether there is a metadata service to ask which instance this is.
+  Agent(boost::asio::any_io_executor executor, config::Config config, std::unique_ptr<traffic::Backend> backend,
+        instance::Identity identity, bool metadata_used);
   ~Agent() override;
 
   /// Finds out what was and what is, and takes the services over, without touching traffic that is where it shall be.
@@ -31,6 +35,13 @@ class Agent final : public control::Api {
   [[nodiscard]] bool settled() const;
   /// One line for `systemctl status`.
   [[nodiscard]] std::string summary() const;
+
+  /// What a load balancer is told of the service; "" for all.
+  [[nodiscard]] boost::asio::awaitable<control::FrontHealth> front_health(std::string service);
+  // What EC2 says of this instance.
+  void noticed(const std::optional<std::string>& why_to_leave);
+  void identified(const std::string& id);
+  void metadata_trouble(const std::optional<std::string>& trouble);
 
   /// A record of the agent itself.
   void note(Record record);
@@ -57,6 +68,9 @@ class Agent final : public control::Api {
                                                                              Actor actor) override;
   [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> release(std::string service, std::string reason,
                                                                                 Actor actor) override;
+  [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> leave(std::string reason, bool wait,
+                                                                              Actor actor) override;
+  [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> join(std::string reason, Actor actor) override;
   [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> rescue(std::string reason, Actor actor) override;
   [[nodiscard]] boost::json::object version() const override;
 
@@ -68,6 +82,11 @@ class Agent final : public control::Api {
   std::shared_ptr<ServiceRunner> add_service(const config::Service& service);
   [[nodiscard]] boost::asio::awaitable<Expected<void>> establish();
   void retry_establish();
+  [[nodiscard]] state::Store::Loaded load(const std::string& service);
+  void tell_of_identity();
+  [[nodiscard]] boost::json::object instance_status() const;
+  [[nodiscard]] boost::asio::awaitable<std::string> connections_left() const;
+  [[nodiscard]] boost::asio::awaitable<void> forget_foreign_routes(std::string of);
   void publish(const state::StampedRecord& record);
   void drifted(const traffic::Router::Drift& drift);
   void lease_trouble(const std::optional<Error>& error);
@@ -83,6 +102,15 @@ class Agent final : public control::Api {
   std::map<std::string, std::shared_ptr<ServiceRunner>, std::less<>> runners_;
   std::function<void()> on_change_;
   boost::asio::steady_timer retry_timer_;
+  instance::Identity identity_;
+  bool metadata_used_;
+  Leaving leaving_;
+  /// The last answer of each front, for a moment: many load balancer nodes ask, and each answer costs a request.
+  struct Asked {
+    Instant at;
+    control::FrontHealth health;
+  };
+  std::map<std::string, Asked, std::less<>> fronts_;
   std::string kernel_trouble_;  ///< Why our rules are not in the kernel, if so.
   std::string lease_trouble_;
   std::string last_drift_;

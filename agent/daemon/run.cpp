@@ -8,12 +8,14 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 
+#include "control/health_listener.hpp"
 #include "control/server.hpp"
 #include "daemon/agent.hpp"
 #include "daemon/version.hpp"
 #include "host/logging.hpp"
 #include "host/notify.hpp"
 #include "host/spawn.hpp"
+#include "instance/notices.hpp"
 #include "traffic/choose_backend.hpp"
 
 namespace dualdeploy::daemon {
@@ -116,6 +118,19 @@ class Signals {
   bool again_ = false;
 };
 
+/// Whose state is it? Asked before it is read, and before anything else goes on.
+instance::Identity identify(asio::io_context& loop, const std::shared_ptr<instance::Metadata>& metadata, const config::Agent& settings) {
+  if (!metadata) return {};
+  std::optional<instance::Identity> identity;
+  asio::co_spawn(loop, instance::identify(loop.get_executor(), metadata, settings.metadata, settings.state_directory),
+                 [&](const std::exception_ptr& error, instance::Identity found) {
+                   if (error) std::rethrow_exception(error);
+                   identity = std::move(found);
+                 });
+  while (!identity) loop.run_one();
+  return std::move(*identity);
+}
+
 }  // namespace
 
 int run(const std::filesystem::path& config_file, const std::filesystem::path& control_socket) {
@@ -134,10 +149,31 @@ int run(const std::filesystem::path& config_file, const std::filesystem::path& c
   asio::io_context loop(1);
   auto backend = traffic::choose_backend(loop.get_executor(), loaded->agent.backend);
   const host::Watchdog watchdog(loop.get_executor());
-  Agent agent(loop.get_executor(), std::move(*loaded), std::move(backend));
+  const config::Agent settings = loaded->agent;
+  const auto metadata = instance::on_ec2(settings.metadata)
+                            ? std::make_shared<instance::Metadata>(
+                                  loop.get_executor(), instance::Metadata::Settings{settings.metadata.endpoint, settings.metadata.timeout})
+                            : nullptr;
+  instance::Identity identity = identify(loop, metadata, settings);
+  const bool identified = !identity.id.empty();
+  Agent agent(loop.get_executor(), std::move(*loaded), std::move(backend), std::move(identity), metadata != nullptr);
   Announcer announcer(agent);
   agent.on_change([&announcer] { announcer.announce(); });
   control::Server server(loop.get_executor(), agent, control::Limits{}, access);
+  control::HealthListener health(loop.get_executor(), [&agent](std::string service) { return agent.front_health(std::move(service)); },
+                                 control::HealthListener::Limits{});
+  if (settings.health.listen != "off") {
+    if (auto listening = health.listen(settings.health.listen); !listening) {
+      agent.note({.kind = RecordKind::alarm, .message = "load balancers cannot ask: " + listening.error().message, .result = Result::failed});
+    }
+  }
+  std::optional<instance::Notices> notices;
+  if (metadata) {
+    notices.emplace(loop.get_executor(), metadata, settings.metadata.poll, identified,
+                    instance::Notices::Watcher{[&agent](const std::optional<std::string>& why) { agent.noticed(why); },
+                                               [&agent](const std::string& id) { agent.identified(id); },
+                                               [&agent](const std::optional<std::string>& trouble) { agent.metadata_trouble(trouble); }});
+  }
   const Signals signals(loop, agent, config_file, [&] {
     // Rules and routes stay: the kernel goes on, and the lease ends them if nobody comes back.
     host::notify_stopping();

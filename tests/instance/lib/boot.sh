@@ -13,18 +13,29 @@
 readonly boot_deadline_s=90
 readonly shutdown_deadline_s=90 # systemd's own limit for a unit that will not stop
 
-# create_disk NAME: an overlay on the base, or a copy where overlay is impossible.
+# create_disk NAME IMAGE: an overlay on the base, or a copy where overlay is
+# impossible; with what the instance IMAGE (if not empty) has written.
 # The engines' data cannot be on an overlay (they make overlays themselves), so they
 # are plain directories of the host.
 create_disk() {
-    local dir disk base
+    local dir disk base image=${2:+$cache_root/instances/$2}
     dir=$(state_dir "$1")
     disk=$cache_root/instances/$1
-    base=$(base_path)
+    if [[ -n $image ]]; then base=$(<"$(state_dir "$2")/base"); else base=$(base_path); fi
     rm -rf --one-file-system "$disk" # of an instance whose state the host lost at its own reboot
     mkdir -p "$disk"/{upper,work,root,docker,containers}
     printf '%s\n' "$disk" >"$dir/disk"
     printf '%s\n' "$base" >"$dir/base"
+    if [[ -n $image ]]; then
+        cp -a --reflink=auto "$image/docker" "$image/containers" "$disk/"
+        if [[ -d $image/upper ]]; then
+            cp -a --reflink=auto "$image/upper" "$disk/"
+        else
+            rmdir "$disk"/{upper,work}
+            cp -a --reflink=auto "$image/root/." "$disk/root/"
+        fi
+        return
+    fi
     [[ -d $base ]] || die "the base root was just removed by another command; try again"
     # mount_disk runs in a mount namespace that ends with it.
     if unshare --mount --propagation private "$BASH" "$here/instance" __mount "$1" 2>/dev/null; then return 0; fi

@@ -53,6 +53,12 @@ Instance::Instance(const std::string& name, Agent agent) : name_(name) {
   }
 }
 
+Instance::Instance(const std::string& name, const Instance& image) : name_(name) {
+  (void)tool("down " + name_);
+  const Outcome up = tool("up " + name_ + " " + image.name_);
+  EXPECT_EQ(up.status, 0) << up.output;
+}
+
 Instance::~Instance() { (void)tool("down " + name_); }
 
 void Instance::install_agent() const {
@@ -110,6 +116,15 @@ void Instance::reboot() const {
 }
 void Instance::power_cut() const {
   const Outcome outcome = tool("crash " + name_);
+  EXPECT_EQ(outcome.status, 0) << outcome.output;
+}
+
+void Instance::stop() const {
+  const Outcome outcome = tool("stop " + name_);
+  EXPECT_EQ(outcome.status, 0) << outcome.output;
+}
+void Instance::start() const {
+  const Outcome outcome = tool("start " + name_);
   EXPECT_EQ(outcome.status, 0) << outcome.output;
 }
 

@@ -15,6 +15,8 @@ class Instance {
  public:
   enum class Agent { running, installed, absent };
   explicit Instance(const std::string& name, Agent agent = Agent::running);
+  /// Boots the disk of another, which is stopped, as an image.
+  Instance(const std::string& name, const Instance& image);
   ~Instance();
   Instance(const Instance&) = delete;
   Instance& operator=(const Instance&) = delete;
@@ -33,6 +35,9 @@ class Instance {
   void build_image(const std::string& program, const std::string& image) const;
   void reboot() const;
   void power_cut() const;
+  /// Powers it off from inside; start() boots what is on its disk.
+  void stop() const;
+  void start() const;
   void install_agent() const;
   /// The `rpm` command, which installs /root/sample.rpm and /root/dualdeploy.rpm.
   void rpm(const std::string& arguments) const;

@@ -31,7 +31,7 @@ const std::vector<BadConfig>& bad_configs() {
        nullptr,
        nullptr,
        {"agent.yaml:1:1: unknown key 'colour'; expected one of state_directory, log_level, lease, history, "
-        "docker, traffic, probes, access"}},
+        "docker, traffic, probes, access, health, metadata"}},
       {"MainDuplicateKey",
        "lease: 60s\n"
        "log_level: info\n"
@@ -54,6 +54,25 @@ const std::vector<BadConfig>& bad_configs() {
        nullptr,
        nullptr,
        {"agent.yaml:1:12: log_level: expected trace or debug or info or warning or error, got 'verbose'"}},
+      {"HealthListensOnANameOrAPortAlone",
+       "health: {listen: localhost:9180}\n",
+       nullptr,
+       nullptr,
+       {"agent.yaml:1:18: health.listen: expected off, or an address and a port, such as 127.0.0.1:9180, "
+        "0.0.0.0:9180 or [::]:9180, got 'localhost:9180'"}},
+      {"HealthPortOutOfRange",
+       "health: {listen: 127.0.0.1:70000}\n",
+       nullptr,
+       nullptr,
+       {"agent.yaml:1:18: health.listen: expected off, or an address and a port, such as 127.0.0.1:9180, "
+        "0.0.0.0:9180 or [::]:9180, got '127.0.0.1:70000'"}},
+      {"MetadataEndpoint",
+       "metadata: {endpoint: 'https://169.254.169.254', use: maybe}\n",
+       nullptr,
+       nullptr,
+       {"agent.yaml:1:22: metadata.endpoint: expected http:// with an address and maybe a port, such as "
+        "http://169.254.169.254, got 'https://169.254.169.254'",
+        "agent.yaml:1:54: metadata.use: expected auto or on or off, got 'maybe'"}},
       {"HistoryTooSmall",
        "history: 1KiB\n",
        nullptr,

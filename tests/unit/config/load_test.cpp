@@ -38,6 +38,8 @@ TEST(Load, ReadsEveryKeyOfTheMainFile) {
                   "history: 1m\n"
                   "docker: {socket: /run/podman/podman.sock}\n"
                   "traffic: {backend: nftables, drift_check: 500ms}\n"
+                  "health: {listen: '[::]:9180', leave_for: 1m}\n"
+                  "metadata: {use: on, endpoint: 'http://[fd00:ec2::254]', timeout: 2s, patience: 0s, poll: 1s}\n"
                   "probes: {mark: 0xffffffff, group: probes}\n"
                   "access: {change_group: operators, view_group: '1000'}\n");
   const auto config = directory.load();
@@ -51,6 +53,12 @@ TEST(Load, ReadsEveryKeyOfTheMainFile) {
                        .probe_group = "probes",
                        .change_group = "operators",
                        .view_group = "1000",
+                       .health = {.listen = "[::]:9180", .leave_for = 1min},
+                       .metadata = {.use = Metadata::Use::on,
+                                    .endpoint = "http://[fd00:ec2::254]",
+                                    .timeout = 2s,
+                                    .patience = 0s,
+                                    .poll = 1s},
                        .log_level = "debug",
                        .history_bytes = 1024 * 1024};
   EXPECT_EQ(config->agent, expected);
@@ -327,7 +335,7 @@ TEST(Load, ReadsTheShippedMainFileWithoutItsCommentSigns) {
     }
     text += line + "\n";
   }
-  EXPECT_EQ(keys, 15);
+  EXPECT_EQ(keys, 24);
   const ConfigDirectory directory;
   directory.write("agent.yaml", text);
   EXPECT_EQ(directory.problems(), Lines{});

@@ -47,6 +47,8 @@ class FakeApi final : public Api {
   Outcome revert(std::string, std::string reason, Actor) override { co_return ChangeResult{"", {{"revert", reason}}}; }
   Outcome hold(std::string, std::string reason, Actor) override { co_return ChangeResult{"", {{"hold", reason}}}; }
   Outcome release(std::string, std::string, Actor) override { co_return ChangeResult{"", {{"release", true}}}; }
+  Outcome leave(std::string, bool wait, Actor) override { co_return ChangeResult{"", {{"leave", wait}}}; }
+  Outcome join(std::string, Actor) override { co_return ChangeResult{"", {{"join", true}}}; }
   Outcome rescue(std::string, Actor) override { co_return ChangeResult{"", {{"rescue", true}}}; }
 
   std::vector<std::shared_ptr<Listener>> listeners;
@@ -127,6 +129,9 @@ TEST_F(ServerTest, Changing) {
   EXPECT_EQ(refused.error().message, "the container side is sick");
   EXPECT_TRUE(client.post("/v1/services/shop/hold", {{"reason", "x"}}, patience));
   EXPECT_TRUE(client.post("/v1/rescue", {}, patience));
+  EXPECT_TRUE(client.post("/v1/leave", {{"wait", true}}, patience));
+  EXPECT_TRUE(client.post("/v1/join", {{"reason", "back"}}, patience));
+  EXPECT_FALSE(client.post("/v1/join", {{"wait", true}}, patience));
 }
 
 TEST_F(ServerTest, MistakesAreNamed) {

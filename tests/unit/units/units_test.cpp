@@ -30,6 +30,7 @@ const std::map<std::string, std::map<std::string, int>>& directives() {
       {"Service",
        {{"ExecReload", 0},
         {"ExecStart", 0},
+        {"ExecStop", 0},
         {"KillMode", 0},
         {"LimitNOFILE", 0},
         {"LockPersonality", 235},
@@ -43,6 +44,7 @@ const std::map<std::string, std::map<std::string, int>>& directives() {
         {"ProtectHostname", 242},
         {"ProtectKernelLogs", 244},
         {"ProtectSystem", 0},
+        {"RemainAfterExit", 0},
         {"Restart", 0},
         {"RestartSec", 0},
         {"RestrictAddressFamilies", 0},
@@ -128,7 +130,7 @@ TEST(Units, AreReadBySystemd219WithoutLosingMeaning) {
     ++seen;
     EXPECT_THAT(lint_file("units/" + entry.path().filename().string(), oldest_systemd), IsEmpty()) << entry.path();
   }
-  EXPECT_EQ(seen, 3U);
+  EXPECT_EQ(seen, 4U);
   EXPECT_THAT(lint_file("packaging/sample/sample.service", oldest_systemd), IsEmpty());
 }
 

@@ -1,0 +1,253 @@
+#include "instance/metadata.hpp"
+
+#include <algorithm>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+#include <charconv>
+
+namespace dualdeploy::instance {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+namespace {
+
+constexpr std::size_t answer_limit = 64 * 1024;  ///< Above the 16 KiB that user data may have.
+constexpr std::size_t token_limit = 1024;
+constexpr std::int64_t token_seconds = 21'600;  ///< The longest that the service grants.
+/// A token is renewed so long before its end: a request under way must not see it end.
+constexpr Milliseconds token_margin{60'000};
+constexpr const char* token_target = "/latest/api/token";
+constexpr const char* token_header = "X-aws-ec2-metadata-token";
+constexpr const char* lifetime_header = "X-aws-ec2-metadata-token-ttl-seconds";
+
+struct Question {
+  http::verb verb = http::verb::get;
+  std::string target;
+  std::string header;
+  std::string header_value;
+
+  /// "GET /latest/meta-data/instance-id"
+  [[nodiscard]] std::string text() const { return std::string(http::to_string(verb)) + " " + target; }
+};
+
+struct Answer {
+  unsigned status = 0;
+  std::string body;
+  std::string lifetime;  ///< Of the token, as the service says.
+};
+
+struct Token {
+  std::string text;
+  Instant renew_at;
+};
+
+/// The whole text as a decimal number.
+template <class Number>
+std::optional<Number> number_in(std::string_view text) {
+  Number number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+/// What categories and the names of tags have. Anything else would need an encoding, of which the service says nothing.
+bool is_path(std::string_view text) {
+  return !text.empty() && text.front() != '/' && std::ranges::all_of(text, [](char c) {
+    return is_alphanumeric(c) || std::string_view("/-._~+=,:@").contains(c);
+  });
+}
+
+/// It becomes a header of ours: whatever else the service answers must not.
+bool is_token(std::string_view text) {
+  return !text.empty() && text.size() <= token_limit &&
+         std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+std::string meaning_of(unsigned status) {
+  const std::string text = "HTTP " + std::to_string(status);
+  if (status / 100 == 3) return text + ": redirects are not followed";
+  if (status == 401) return text + ": it does not take its own token";
+  if (status == 403) return text + ": it is switched off for this instance, or forbids this";
+  if (status == 404) return text + ": it gives no tokens";
+  if (status == 429 || status == 503) return text + ": it is busy, or throttles";
+  return text;
+}
+
+std::string why_not_read(const error_code& error, Milliseconds timeout) {
+  if (error == beast::error::timeout) return "no complete answer within " + format_duration(timeout);
+  if (error == http::error::end_of_stream) return "the connection was closed without an answer";
+  if (error == http::error::partial_message) return "the connection was closed in the middle of the answer";
+  if (error == http::error::body_limit) return "the answer has more than 64 KiB";
+  if (error.category() == http::make_error_code(http::error::bad_version).category()) {
+    return "the answer is not HTTP: " + error.message();
+  }
+  return error.message();
+}
+
+}  // namespace
+
+std::string Endpoint::authority() const {
+  const std::string host = !address.contains(':') ? address : "[" + address + "]";
+  return port == 80 ? host : host + ":" + std::to_string(port);
+}
+
+Expected<Endpoint> parse_endpoint(std::string_view text) {
+  const auto wrong = [text] {
+    return fail(ErrorCode::usage, "'" + std::string(text) +
+                                      "' is no endpoint; expected http:// with an IPv4 or [IPv6] address and maybe a "
+                                      "port, such as http://169.254.169.254 or http://[fd00:ec2::254]:80");
+  };
+  constexpr std::string_view scheme = "http://";
+  if (!text.starts_with(scheme)) return wrong();
+  const std::string_view authority = text.substr(scheme.size());
+  const bool bracketed = authority.starts_with('[');
+  const std::size_t host_end = bracketed ? authority.find(']') : authority.find(':');
+  if (bracketed && host_end == std::string_view::npos) return wrong();
+  const std::string_view host = bracketed ? authority.substr(1, host_end - 1) : authority.substr(0, host_end);
+  // make_address() takes a zone as well ("fe80::1%eth0"), which no Host header has.
+  error_code error;
+  const auto address = asio::ip::make_address(std::string(host), error);
+  if (error || address.is_v6() != bracketed || host.contains('%')) return wrong();
+  Endpoint endpoint{std::string(host)};
+  std::string_view rest = host_end == std::string_view::npos ? std::string_view() : authority.substr(host_end);
+  if (bracketed) rest.remove_prefix(1);
+  if (rest.empty()) return endpoint;
+  const auto port = rest.front() == ':' ? number_in<std::uint16_t>(rest.substr(1)) : std::nullopt;
+  if (!port || *port == 0) return wrong();
+  endpoint.port = *port;
+  return endpoint;
+}
+
+struct Metadata::Impl {
+  using Self = std::shared_ptr<Impl>;
+
+  Impl(asio::any_io_executor executor_in, Settings settings_in, std::function<Instant()> clock_in)
+      : executor(std::move(executor_in)),
+        settings(std::move(settings_in)),
+        endpoint(parse_endpoint(settings.endpoint)),
+        clock(std::move(clock_in)) {}
+
+  [[nodiscard]] Error error(ErrorCode code, const std::string& asked, const std::string& happened) const {
+    return Error{code, "metadata service at " + settings.endpoint + ": " + asked + ": " + happened};
+  }
+  [[nodiscard]] Error unreachable(const std::string& asked, const std::string& happened) const {
+    return error(ErrorCode::unreachable, asked, happened);
+  }
+  [[nodiscard]] Error broken(const std::string& asked, const error_code& failed, const std::string& happened) const {
+    return error(failed == beast::error::timeout ? ErrorCode::timed_out : ErrorCode::unreachable, asked, happened);
+  }
+
+  /// One connection, one request, one answer, one deadline for all of it.
+  static asio::awaitable<Expected<Answer>> exchange(Self self, Question question) {
+    const std::string asked = question.text();
+    const Milliseconds timeout = self->settings.timeout;
+    if (!self->endpoint) co_return std::unexpected(self->endpoint.error());
+    error_code error;
+    const tcp::endpoint where(asio::ip::make_address(self->endpoint->address), self->endpoint->port);
+    beast::tcp_stream stream(self->executor);
+    stream.expires_after(timeout);
+    co_await stream.async_connect(where, asio::redirect_error(asio::use_awaitable, error));
+    if (error) {
+      const bool late = error == beast::error::timeout;
+      const std::string why = late ? " within " + format_duration(timeout) : ": " + error.message();
+      co_return std::unexpected(self->broken(asked, error, "no connection" + why));
+    }
+    http::request<http::empty_body> request(question.verb, question.target, 11);
+    request.set(http::field::host, self->endpoint->authority());
+    request.set(http::field::user_agent, "dualdeploy/1");
+    request.set(http::field::connection, "close");
+    request.set(question.header, question.header_value);
+    request.prepare_payload();
+    co_await http::async_write(stream, request, asio::redirect_error(asio::use_awaitable, error));
+    if (error) co_return std::unexpected(self->broken(asked, error, why_not_read(error, timeout)));
+
+    beast::flat_buffer buffer(2 * answer_limit);
+    http::response_parser<http::string_body> parser;
+    parser.body_limit(answer_limit);
+    co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+    if (error) co_return std::unexpected(self->broken(asked, error, why_not_read(error, timeout)));
+    // Half an instance-id would be another instance's: an answer has to say where it ends.
+    if (parser.get().result() == http::status::ok && parser.need_eof()) {
+      co_return std::unexpected(self->unreachable(asked, "the answer does not tell its length"));
+    }
+    auto response = parser.release();
+    co_return Answer{response.result_int(), std::move(response.body()), std::string(response[lifetime_header])};
+  }
+
+  /// The token that is kept, or a new one.
+  static asio::awaitable<Expected<std::string>> take_token(Self self) {
+    const Instant begun = self->clock();
+    if (self->token && begun < self->token->renew_at) co_return self->token->text;
+    Question question{http::verb::put, token_target, lifetime_header, std::to_string(token_seconds)};
+    const std::string asked = question.text();
+    auto answer = co_await exchange(self, std::move(question));
+    if (!answer) co_return std::unexpected(answer.error());
+    if (answer->status != 200) co_return std::unexpected(self->unreachable(asked, meaning_of(answer->status)));
+    if (!is_token(answer->body)) co_return std::unexpected(self->unreachable(asked, "the answer is no token"));
+    const std::int64_t told = number_in<std::int64_t>(answer->lifetime).value_or(token_seconds);
+    const std::chrono::seconds lifetime{std::clamp(told, std::int64_t{0}, token_seconds)};
+    self->token = Token{answer->body, begun + lifetime - token_margin};
+    co_return std::move(answer->body);
+  }
+
+  static asio::awaitable<Expected<std::optional<std::string>>> ask(Self self, std::string target) {
+    for (bool again = false;; again = true) {
+      auto token = co_await take_token(self);
+      if (!token) co_return std::unexpected(token.error());
+      Question question{http::verb::get, target, token_header, *token};
+      const std::string asked = question.text();
+      auto answer = co_await exchange(self, std::move(question));
+      if (!answer) co_return std::unexpected(answer.error());
+      if (answer->status == 200) co_return std::optional<std::string>(std::move(answer->body));
+      if (answer->status == 404) co_return std::optional<std::string>();
+      const bool stale = answer->status == 401 && !again;
+      if (!stale) co_return std::unexpected(self->unreachable(asked, meaning_of(answer->status)));
+      // Another call may have renewed it meanwhile: only the refused one is dropped.
+      if (self->token && self->token->text == *token) self->token.reset();
+    }
+  }
+
+  static asio::awaitable<Expected<std::optional<std::string>>> refuse(Error error) {
+    co_return std::unexpected(std::move(error));
+  }
+
+  asio::any_io_executor executor;
+  Settings settings;
+  Expected<Endpoint> endpoint;
+  std::function<Instant()> clock;
+  std::optional<Token> token;
+};
+
+Metadata::Metadata(asio::any_io_executor executor, Settings settings, std::function<Instant()> clock)
+    : impl_(std::make_shared<Impl>(std::move(executor), std::move(settings), std::move(clock))) {}
+Metadata::~Metadata() = default;
+
+asio::awaitable<Expected<std::optional<std::string>>> Metadata::get(std::string path) {
+  if (!is_path(path)) return Impl::refuse(impl_->error(ErrorCode::usage, "GET", "'" + path + "' is no path of a value"));
+  return Impl::ask(impl_, "/latest/meta-data/" + path);
+}
+
+asio::awaitable<Expected<std::optional<std::string>>> Metadata::user_data() {
+  return Impl::ask(impl_, "/latest/user-data");
+}
+
+Backoff::Backoff(Milliseconds first, Milliseconds most, std::uint32_t seed)
+    : first_(std::max(first, Milliseconds{1})), most_(std::max(first_, most)), step_(first_), random_(seed) {}
+
+Milliseconds Backoff::next() {
+  const Milliseconds step = step_;
+  step_ = step > most_ / 2 ? most_ : step * 2;
+  std::uniform_int_distribution<Milliseconds::rep> wait(std::max(first_, step / 2).count(), step.count());
+  return Milliseconds{wait(random_)};
+}
+
+}  // namespace dualdeploy::instance
