@@ -30,6 +30,7 @@ void add_history(CLI::App& app, Context& context);  ///< history, events
 void add_leave(CLI::App& app, Context& context);  ///< leave, join
 void add_check_config(CLI::App& app, Context& context);
 void add_rescue(CLI::App& app, Context& context);
+void add_seal(CLI::App& app, Context& context);
 void add_version(CLI::App& app, Context& context);
 
 /// Refuses what would be another path or query in a request. Whether there is such a service, the agent says.

@@ -27,6 +27,7 @@ int main(int argc, char** argv) {
   cli::add_history(app, context);
   cli::add_check_config(app, context);
   cli::add_rescue(app, context);
+  cli::add_seal(app, context);
   cli::add_version(app, context);
   try {
     app.parse(argc, argv);

@@ -154,13 +154,17 @@ std::string print_instance(const json::object& status, const Style& style) {
   const json::object* instance = member(status, "instance");
   if (instance == nullptr) return "";
   std::string out;
-  if (!text(*instance, "id").empty()) out += "instance " + text(*instance, "id") + "\n";
+  const std::string id = text(*instance, "id");
+  const std::string sealed = text(*instance, "sealed_at");
+  if (!id.empty() || !sealed.empty()) {
+    out += (id.empty() ? "" : "instance " + id + (sealed.empty() ? "" : ", ")) + (sealed.empty() ? "" : "of an image sealed at " + sealed) + "\n";
+  }
   if (text(*instance, "metadata") == "unknown") {
     out += coloured("the metadata service cannot be asked", Colour::yellow, style) + ": " + text(*instance, "trouble") + "\n";
   }
   if (const json::object* leaving = member(*instance, "leaving")) {
     out += coloured("LEAVING", Colour::yellow, style) + " for " + age(number(*leaving, "since_ms")) +
-           ", load balancers are told so: " + text(*leaving, "why") + "\n";
+": " + text(*leaving, "why") + "\n";
   }
   return out;
 }

@@ -90,6 +90,7 @@ Agent::~Agent() {
 
 asio::awaitable<void> Agent::take_over() {
   tell_of_identity();
+  read_manifest();
   auto observed = co_await router_.observe();
   if (!observed) {
     spdlog::error("cannot read the kernel rules: {}", observed.error().message);
@@ -240,6 +241,7 @@ std::string Agent::summary() const {
     const std::string why = why_not_intended(state);
     if (!why.empty()) waiting += "; " + name + ": " + why;
   }
+  alarm_count += unlike_sealed().size();
   if (leaving_.now()) waiting += "; leaving: " + leaving_.now()->text;
   std::string text = std::to_string(runners_.size()) + (runners_.size() == 1 ? " service, " : " services, ") +
                      std::to_string(on_container) + " on the container" + waiting;
@@ -317,6 +319,7 @@ asio::awaitable<json::value> Agent::status(std::optional<std::string> service) c
   json::array alarm_texts;
   if (!kernel_trouble_.empty()) alarm_texts.emplace_back("the kernel does not take our rules: " + kernel_trouble_);
   if (!lease_trouble_.empty()) alarm_texts.emplace_back("the lease cannot be renewed: " + lease_trouble_);
+  for (std::string& text : unlike_sealed()) alarm_texts.emplace_back(std::move(text));
   json::object status{{"version", version_text},
                       {"ready", settled()},
                       {"instance", instance_status()},
@@ -496,6 +499,29 @@ void Agent::tell_of_identity() {
   }
 }
 
+void Agent::read_manifest() {
+  auto manifest = state::read_manifest(config_.agent.state_directory);
+  if (!manifest) {
+    note({.kind = RecordKind::instance, .message = manifest.error().message, .result = Result::failed});
+  } else {
+    manifest_ = std::move(*manifest);
+  }
+}
+
+std::vector<std::string> Agent::unlike_sealed() const {
+  std::vector<std::string> texts;
+  if (!manifest_) return texts;
+  for (const auto& [name, sealed] : manifest_->services) {
+    const auto found = runner(name);
+    if (!found || found->service().container.image != sealed.image) continue;  // Configured otherwise, on purpose.
+    const std::string& here = found->state().sides[Side::container].workload.artifact;
+    if (!here.empty() && here != sealed.image_id) {
+      texts.push_back(name + ": " + sealed.image + " is not the image that was sealed: " + here + " instead of " + sealed.image_id);
+    }
+  }
+  return texts;
+}
+
 void Agent::identified(const std::string& id) {
   const auto before = instance::remembered(config_.agent.state_directory);
   identity_.id = id;
@@ -537,6 +563,7 @@ json::object Agent::instance_status() const {
   json::object status{{"id", identity_.id},
                       {"metadata", !metadata_used_ ? "off" : identity_.trouble.empty() ? "answers" : "unknown"},
                       {"trouble", identity_.trouble},
+                      {"sealed_at", manifest_ ? json::value(manifest_->sealed_at) : json::value(nullptr)},
                       {"leaving", nullptr}};
   if (const auto& why = leaving_.now()) {
     status["leaving"] = json::object{{"why", why->text}, {"since_ms", (host::now() - why->since).count()}};

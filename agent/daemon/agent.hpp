@@ -13,6 +13,7 @@
 #include "daemon/leaving.hpp"
 #include "daemon/service_runner.hpp"
 #include "instance/identity.hpp"
+#include "state/manifest.hpp"
 
 namespace dualdeploy::daemon {
 
@@ -84,6 +85,9 @@ class Agent final : public control::Api {
   void retry_establish();
   [[nodiscard]] state::Store::Loaded load(const std::string& service);
   void tell_of_identity();
+  void read_manifest();
+  /// What is not as an image build recorded it.
+  [[nodiscard]] std::vector<std::string> unlike_sealed() const;
   [[nodiscard]] boost::json::object instance_status() const;
   [[nodiscard]] boost::asio::awaitable<std::string> connections_left() const;
   [[nodiscard]] boost::asio::awaitable<void> forget_foreign_routes(std::string of);
@@ -104,6 +108,7 @@ class Agent final : public control::Api {
   boost::asio::steady_timer retry_timer_;
   instance::Identity identity_;
   bool metadata_used_;
+  std::optional<state::Manifest> manifest_;
   Leaving leaving_;
   /// The last answer of each front, for a moment: many load balancer nodes ask, and each answer costs a request.
   struct Asked {

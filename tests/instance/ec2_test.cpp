@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <fstream>
 #include <future>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -67,6 +68,53 @@ TEST(Ec2, AnImageOfARunningInstanceInheritsNothing) {
   // And it flips as any other does.
   instance.flip("container");
   EXPECT_EQ(instance.answered_by(), "container");
+}
+
+/// A sealed image, booted twice: two instances that have nothing of the first nor of one another.
+TEST(Ec2, ASealedImageBecomesTwoInstances) {
+  const Instance built("ec2built", Instance::Agent::installed);
+  {
+    const MetadataService metadata(built);
+    metadata.set("instance-id", "i-0aaaaaaaaaaaaaaaa");
+    built.write_agent_config(MetadataService::settings);
+    // Host keys are made at a boot that finds none, as sshd-keygen does on CentOS.
+    built.write("/etc/systemd/system/keygen.service",
+                "[Service]\nType=oneshot\nExecStart=/usr/bin/ssh-keygen -A\n[Install]\nWantedBy=multi-user.target\n");
+    built.do_inside("systemctl enable -q --now keygen; systemctl enable -q sample; systemctl start dualdeployd");
+    built.until_healthy();
+    std::printf("%s", built.do_inside("dualctl seal").c_str());
+  }
+  built.stop();
+  struct Copy {
+    explicit Copy(const std::string& name, const Instance& image, const std::string& id) : instance(name, image), metadata(instance) {
+      metadata.set("instance-id", id);
+    }
+    Instance instance;
+    MetadataService metadata;
+  };
+  const Copy one("ec2one", built, "i-0bbbbbbbbbbbbbbbb");
+  const Copy two("ec2two", built, "i-0cccccccccccccccc");
+  std::set<std::string> machine_ids;
+  std::set<std::string> host_keys;
+  for (const Copy* copy : {&one, &two}) {
+    const Instance& instance = copy->instance;
+    instance.until_healthy();
+    instance.until("it knows which it is", [&] { return text_status(instance).find("instance i-0") != std::string::npos; });
+    machine_ids.insert(instance.do_inside("cat /etc/machine-id"));
+    host_keys.insert(instance.do_inside("cat /etc/ssh/ssh_host_ed25519_key.pub"));
+    EXPECT_EQ(instance.route(), "rpm");
+    EXPECT_EQ(instance.answered_by(), "rpm");
+    EXPECT_THAT(instance.history(), Not(HasSubstr("seal")));
+    EXPECT_THAT(text_status(instance), Not(HasSubstr("ALARM")));
+    EXPECT_THAT(instance.do_inside("dualctl seal --check"), HasSubstr("as sealed"));
+    EXPECT_THAT(instance.do_inside("dualctl flip sample container --dry-run"), AllOf(HasSubstr("parity"), Not(HasSubstr("FAILS"))));
+    instance.flip("container");
+    EXPECT_EQ(instance.answered_by(), "container");
+  }
+  EXPECT_THAT(text_status(one.instance), HasSubstr("i-0bbbbbbbbbbbbbbbb"));
+  EXPECT_THAT(text_status(two.instance), HasSubstr("i-0cccccccccccccccc"));
+  EXPECT_EQ(machine_ids.size(), 2U);
+  EXPECT_EQ(host_keys.size(), 2U);
 }
 
 /// Not known in time whose state it is: it is taken for its own, and forgotten once it is known to be another's.

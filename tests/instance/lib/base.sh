@@ -10,6 +10,7 @@ readonly base_packages=(
     rpm procps kmod busybox-static faketime
     docker.io
     podman crun conmon
+    openssh-server sudo git
     nginx redis-server redis-tools dnsmasq-base bind9-dnsutils
 )
 # Of no use in a test, or slow: consoles, timers that fetch or clean, waiting for
@@ -25,7 +26,7 @@ readonly base_masked=(
     systemd-update-utmp.service systemd-update-utmp-runlevel.service
     sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount sys-fs-fuse-connections.mount
     modprobe@.service systemd-modules-load.service
-    nginx.service redis-server.service
+    nginx.service redis-server.service ssh.service ssh.socket
     podman.socket podman.service podman-restart.service podman-auto-update.service podman-auto-update.timer
 )
 
@@ -148,7 +149,7 @@ clean_base() {
     local root=$1
     rm -f "$root/usr/sbin/policy-rc.d" "$root/etc/dpkg/dpkg.cfg.d/build" \
         "$root/etc/apt/apt.conf.d/00build" "$root/etc/apt/build-ca.crt" "$root/etc/resolv.conf" \
-        "$root/etc/hostname" "$root/var/lib/dbus/machine-id"
+        "$root/etc/hostname" "$root/var/lib/dbus/machine-id" "$root"/etc/ssh/ssh_host_*
     rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/var/lib/docker/* \
         "$root"/usr/share/{doc,man,locale}/*
     : >"$root/etc/machine-id"
