@@ -119,7 +119,9 @@ Problems check_all(const Context& context, const config::Config& config, Millise
 int seal(const Context& context, const Options& options, Milliseconds timeout, const config::Config& config) {
   Account account(context);
   const WipeOptions what{.root = "/", .state_directory = config.agent.state_directory, .keep_authorized_keys = options.keep_authorized_keys};
-  Problems problems = check_all(context, config, timeout);
+  // What is checked is what lies there, and what the next boot will read.
+  Problems problems = options.dry_run ? Problems{} : reload_agent(context);
+  for (std::string& problem : check_all(context, config, timeout)) problems.push_back(std::move(problem));
   if (problems.empty()) account.tell("checked: configuration, units, packages, images, parity, health, routes");
   if (options.dry_run) {
     for (const Leftover& leftover : find_leftovers(what)) account.tell((leftover.emptied ? "would empty " : "would wipe ") + leftover.path.string());

@@ -26,6 +26,13 @@ std::string text_at(const json::value& value, const std::string& pointer) {
   return found != nullptr && found->is_string() ? std::string(found->get_string()) : std::string();
 }
 
+std::int64_t number_at(const json::value& value, const std::string& pointer) {
+  boost::system::error_code error;
+  const json::value* found = value.find_pointer(pointer, error);
+  if (found == nullptr) return 0;
+  return found->is_int64() ? found->get_int64() : found->is_uint64() ? static_cast<std::int64_t>(found->get_uint64()) : 0;
+}
+
 void check_enabled(const std::string& unit, Problems& problems) {
   const Ran enabled = run_program({"systemctl", "is-enabled", unit});
   if (enabled.status == 0) return;
@@ -146,6 +153,33 @@ Problems check_saved_rules(const fs::path& root) {
     }
   }
   return problems;
+}
+
+Problems reload_agent(const Context& context) {
+  constexpr Milliseconds patience{30'000};
+  constexpr Milliseconds pause{50};
+  constexpr const char* newest = "/v1/history?all=1&limit=20";
+  const auto last_id = [&]() -> std::int64_t {
+    auto records = context.client().get(newest);
+    if (!records || !records->is_array() || records->get_array().empty()) return 0;
+    return number_at(records->get_array().back(), "/id");
+  };
+  const std::int64_t before = last_id();
+  if (const Ran reloaded = run_program({"systemctl", "reload", "dualdeployd.service"}); reloaded.status != 0) {
+    return {"the agent cannot be told to read its configuration: " + reloaded.line};
+  }
+  const Instant deadline = host::now() + patience;
+  while (host::now() < deadline) {
+    auto records = context.client().get(newest);
+    if (!records) return {records.error().message};
+    for (const json::value& record : records->get_array()) {
+      if (number_at(record, "/id") <= before || text_at(record, "/kind") != "config") continue;
+      if (text_at(record, "/result") == "done") return {};
+      return {"the agent does not take the configuration: " + text_at(record, "/message")};
+    }
+    std::this_thread::sleep_for(pause);  // A blocking command, whose condition is another process's.
+  }
+  return {"the agent has not read its configuration within " + format_duration(patience)};
 }
 
 Expected<Problems> check_services(const Context& context, const config::Config& config, Milliseconds timeout) {

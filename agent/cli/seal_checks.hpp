@@ -19,6 +19,9 @@ using Problems = std::vector<std::string>;
 [[nodiscard]] Problems check_machine(const config::Config& config);
 [[nodiscard]] Problems check_saved_rules(const std::filesystem::path& root = "/");
 
+/// Has the agent read the configuration that lies there, and waits until it has.
+[[nodiscard]] Problems reload_agent(const Context& context);
+
 /// Asks the agent: every route at the RPM, both sides healthy (waited for), and every guard of a flip passes.
 [[nodiscard]] Expected<Problems> check_services(const Context& context, const config::Config& config, Milliseconds timeout);
 
