@@ -1,8 +1,7 @@
 #include <unistd.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/json.hpp>
+#include <csignal>
 #include <iostream>
 
 #include "cli/commands.hpp"
@@ -26,6 +25,11 @@ struct Options {
   bool keep_authorized_keys = false;
 };
 
+/// Longer than a unit's own default to stop (90 s).
+constexpr Milliseconds stop_deadline{120'000};
+/// What the agent takes for a flip.
+constexpr Milliseconds longest_timeout{std::chrono::hours(1)};
+
 /// The steps as they are done: lines for people, or one object for programs at the end.
 class Account {
  public:
@@ -39,9 +43,18 @@ class Account {
     if (!context_.json) std::cerr << "dualctl: " << text << std::endl;
   }
   [[nodiscard]] bool troubled() const { return !troubles_.empty(); }
-  int end(const std::string& state, ErrorCode if_troubled) {
+  /// Prints the object, and gives the exit status.
+  int end(const std::string& state, const std::string& conclusion, ErrorCode if_troubled) {
     const int status = troubled() ? static_cast<int>(if_troubled) : 0;
-    if (context_.json) print_json(json::object{{"state", state}, {"steps", std::move(steps_)}, {"problems", std::move(troubles_)}});
+    if (context_.json) {
+      print_json(json::object{{"state", state},
+                              {"exit", status},
+                              {"message", conclusion},
+                              {"steps", std::move(steps_)},
+                              {"problems", std::move(troubles_)}});
+    } else if (!conclusion.empty()) {
+      (status == 0 ? std::cout : std::cerr << "dualctl: ") << conclusion << std::endl;
+    }
     return status;
   }
 
@@ -53,107 +66,150 @@ class Account {
 
 int refuse(Account& account, const Problems& problems) {
   for (const std::string& problem : problems) account.trouble(problem);
-  if (!problems.empty()) account.trouble(std::to_string(problems.size()) + " problem(s): not sealed, and nothing was changed");
-  return account.end(problems.empty() ? "checked" : "refused", ErrorCode::refused);
+  return account.end("refused", std::to_string(problems.size()) + " problem(s): not sealed, and nothing was changed",
+                     ErrorCode::refused);
 }
 
-Expected<void> remove_container(const std::string& engine_socket, const std::string& name) {
-  boost::asio::io_context loop;
-  workload::EngineClient engine(loop.get_executor(), engine_socket);
-  Expected<void> removed = fail("the engine was not asked");
-  boost::asio::co_spawn(loop, engine.remove(name), [&removed](const std::exception_ptr& error, Expected<void> outcome) {
-    if (!error) removed = std::move(outcome);
-  });
-  loop.run();
-  return removed;
+bool stop_unit(const std::string& unit, Account& account) {
+  // By its line: systemd 219 knows no --value.
+  const auto loaded = run_program({"systemctl", "show", "-p", "LoadState", unit});
+  if (loaded && first_line(*loaded) != "LoadState=loaded") return true;
+  const auto stopped = run_program({"systemctl", "stop", unit}, stop_deadline);
+  if (stopped && stopped->exit_status == 0) return true;
+  account.trouble(unit + " could not be stopped: " + (stopped ? first_line(*stopped) : stopped.error().message));
+  return false;
 }
 
-bool is_loaded(const std::string& unit) {
-  return run_program({"systemctl", "show", "-p", "LoadState", "--value", unit}).line == "loaded" ||
-         run_program({"systemctl", "show", "-p", "LoadState", unit}).line == "LoadState=loaded";  // systemd 219 knows no --value.
-}
-
-void stop_unit(const std::string& unit, Account& account) {
-  if (!is_loaded(unit)) return;
-  const Ran stopped = run_program({"systemctl", "stop", unit});
-  if (stopped.status != 0) account.trouble(unit + " could not be stopped: " + stopped.line);
-}
-
-/// The agent and what it made, then the engine: nothing runs any more that would write what is wiped.
+/// The agent and what it made, then the engine.
 void stop_everything(const config::Config& config, Account& account) {
-  for (const char* unit : {"dualdeployd.socket", "dualdeployd.service"}) stop_unit(unit, account);
-  auto removed = traffic::remove_rules();
-  if (!removed) account.trouble("the kernel rules could not be removed: " + removed.error().message);
+  bool stopped = true;
+  for (const char* unit : {"dualdeployd.socket", "dualdeployd.service"}) stopped = stop_unit(unit, account) && stopped;
+  // It would make again what is removed, and write what is wiped.
+  if (!stopped) return;
+  if (auto removed = traffic::remove_rules(); !removed)
+    account.trouble("the kernel rules could not be removed: " + removed.error().message);
+  BlockingEngine engine(config.agent.docker_socket);
   for (const config::Service& service : config.services) {
     const std::string container = workload::container_name(service.policy.name);
-    if (auto gone = remove_container(config.agent.docker_socket, container); !gone) account.trouble(container + ": " + gone.error().message);
+    auto removed = engine.remove(container, service.container.stop_timeout);
+    if (!removed) account.trouble("the container " + container + " could not be removed: " + removed.error().message);
   }
   for (const char* unit : {"docker.socket", "docker.service"}) stop_unit(unit, account);
-  account.tell("stopped: the agent (still enabled), its containers, the engine");
+  if (!account.troubled()) account.tell("stopped: the agent (still enabled), its containers, Docker");
+}
+
+/// What would come back at the shutdown: the seed is saved then, and the journal goes on.
+void silence_writers() {
+  // Not every version has the unit, or the option; without them less is clean, and nothing is wrong.
+  (void)run_program({"systemctl", "stop", "systemd-random-seed.service"});
+  (void)run_program({"journalctl", "--relinquish-var"});
 }
 
 void wipe_all(const WipeOptions& options, Account& account) {
+  silence_writers();
   std::size_t count = 0;
   for (const Leftover& leftover : find_leftovers(options)) {
     if (const std::string why = wipe(leftover); !why.empty()) {
-      account.trouble(why);
+      account.trouble("could not be wiped: " + why);
     } else {
       ++count;
     }
   }
-  account.tell("wiped: " + std::to_string(count) + " file(s) and directories of this one machine");
+  ::sync();  // The image may be taken of a disk that nobody unmounts.
+  account.tell("wiped: " + std::to_string(count) + " files and directories that belong to one machine");
 }
 
-Problems check_all(const Context& context, const config::Config& config, Milliseconds timeout) {
-  Problems problems = check_machine(config);
-  for (std::string& problem : check_saved_rules()) problems.push_back(std::move(problem));
-  auto of_services = check_services(context, config, timeout);
-  if (!of_services) {
-    problems.push_back(of_services.error().message);
+/// A configuration with problems is no reason to keep quiet about the others.
+Problems check_all(const Context& context, const std::expected<config::Config, std::vector<config::Problem>>& loaded,
+                   const WipeOptions& what, bool reload, Milliseconds timeout) {
+  Problems problems;
+  const auto add = [&problems](Problems more) { problems.insert(problems.end(), more.begin(), more.end()); };
+  if (loaded) {
+    add(check_machine(*loaded));
   } else {
-    for (std::string& problem : *of_services) problems.push_back(std::move(problem));
+    for (const config::Problem& problem : loaded.error()) problems.push_back(config::describe(problem));
   }
+  add(check_saved_rules());
+  add(out_of_reach(what));
+  // What is checked is what lies there, and what the next boot will read.
+  if (loaded && reload) add(reload_agent(context));
+  add(check_routes(context));
+  if (loaded) add(check_services(context, *loaded, timeout));
   return problems;
 }
 
-int seal(const Context& context, const Options& options, Milliseconds timeout, const config::Config& config) {
-  Account account(context);
-  const WipeOptions what{.root = "/", .state_directory = config.agent.state_directory, .keep_authorized_keys = options.keep_authorized_keys};
-  // What is checked is what lies there, and what the next boot will read.
-  Problems problems = options.dry_run ? Problems{} : reload_agent(context);
-  for (std::string& problem : check_all(context, config, timeout)) problems.push_back(std::move(problem));
-  if (problems.empty()) account.tell("checked: configuration, units, packages, images, parity, health, routes");
-  if (options.dry_run) {
-    for (const Leftover& leftover : find_leftovers(what)) account.tell((leftover.emptied ? "would empty " : "would wipe ") + leftover.path.string());
-    return refuse(account, problems);
+void preview(const WipeOptions& what, Account& account) {
+  account.tell("would flip each service to the container and back, and write " +
+               (what.state_directory / state::manifest_name).string());
+  account.tell("would stop dualdeployd.socket, dualdeployd.service, the containers, docker.socket, docker.service");
+  for (const Leftover& leftover : find_leftovers(what)) {
+    account.tell((leftover.emptied ? "would empty " : "would wipe ") + leftover.path.string());
   }
-  if (!problems.empty()) return refuse(account, problems);
+}
+
+/// Proved, and written down. Nothing has been stopped or wiped when it refuses.
+Problems prove_and_record(const Context& context, const config::Config& config, Milliseconds timeout,
+                          Account& account) {
   for (const config::Service& service : config.services) {
-    if (problems = flip_there_and_back(context, service.policy.name, timeout); !problems.empty()) return refuse(account, problems);
+    if (Problems problems = flip_there_and_back(context, service.policy.name, timeout); !problems.empty())
+      return problems;
     account.tell(service.policy.name + ": flipped to the container and back");
   }
   auto manifest = take_stock(context, config);
-  if (!manifest) return refuse(account, {manifest.error().message});
-  if (auto written = state::write_manifest(config.agent.state_directory, *manifest); !written) return refuse(account, {written.error().message});
+  if (!manifest) return {manifest.error().message};
+  auto written = state::write_manifest(config.agent.state_directory, *manifest);
+  if (!written) return {written.error().message};
   account.tell("recorded: " + (config.agent.state_directory / state::manifest_name).string());
-  stop_everything(config, account);
-  wipe_all(what, account);
-  if (account.troubled()) {
-    account.trouble("NOT sealed: do not take an image of this machine before the above is mended and dualctl seal is run again");
-    return account.end("failed", ErrorCode::failed);
-  }
-  account.tell("sealed: power it off and take the image");
-  return account.end("sealed", ErrorCode::failed);
+  return {};
 }
 
-int check_against_manifest(const Context& context, const config::Config& config) {
-  auto sealed = state::read_manifest(config.agent.state_directory);
+int seal(const Context& context, const Options& options, Milliseconds timeout) {
+  (void)std::signal(SIGPIPE, SIG_IGN);  // What was begun goes to its end, whoever still listens.
+  const auto loaded = config::load(config::default_path);
+  if (auto version = context.client().get("/v1/version"); !version) {
+    const std::string hint = loaded ? ""
+                                    : "; the configuration has " + std::to_string(loaded.error().size()) +
+                                          " problem(s): dualctl check-config";
+    return report(
+        context, Error{ErrorCode::unreachable, "seal asks the agent, which has to run (systemctl start dualdeployd): " +
+                                                   version.error().message + hint});
+  }
+  Account account(context);
+  const WipeOptions what{.state_directory = loaded ? loaded->agent.state_directory : config::Agent{}.state_directory,
+                         .keep_authorized_keys = options.keep_authorized_keys,
+                         .homes = home_directories()};
+  Problems problems = check_all(context, loaded, what, !options.dry_run, timeout);
+  if (problems.empty())
+    account.tell("checked: configuration, units, packages, images, parity, health, routes, saved rules");
+  if (options.dry_run) preview(what, account);
+  if (!problems.empty()) return refuse(account, problems);
+  if (options.dry_run) return account.end("checked", "nothing was changed", ErrorCode::failed);
+  problems = prove_and_record(context, *loaded, timeout, account);
+  if (!problems.empty()) return refuse(account, problems);
+  stop_everything(*loaded, account);
+  if (!account.troubled()) wipe_all(what, account);
+  if (account.troubled()) {
+    return account.end(
+        "failed",
+        "NOT sealed: take no image of this machine before that is mended, the agent started and dualctl seal run again",
+        ErrorCode::failed);
+  }
+  return account.end("sealed", "sealed: power it off and take the image", ErrorCode::failed);
+}
+
+int check_against_manifest(const Context& context) {
+  const auto loaded = config::load(config::default_path);
+  if (!loaded) {
+    return report(context, Error{ErrorCode::failed, "the configuration has " + std::to_string(loaded.error().size()) +
+                                                        " problem(s), nothing can be compared: dualctl check-config"});
+  }
+  auto sealed = state::read_manifest(loaded->agent.state_directory);
   if (!sealed) return report(context, sealed.error());
   if (!*sealed) {
-    return report(context, Error{ErrorCode::failed, (config.agent.state_directory / state::manifest_name).string() +
+    return report(context, Error{ErrorCode::failed, (loaded->agent.state_directory / state::manifest_name).string() +
                                                         " is not there: this machine was not made of a sealed image"});
   }
-  auto now = take_stock(context, config);
+  auto now = take_stock(context, *loaded);
   if (!now) return report(context, now.error());
   const std::vector<std::string> lines = differences(**sealed, *now);
   if (context.json) {
@@ -162,39 +218,42 @@ int check_against_manifest(const Context& context, const config::Config& config)
     print_json(json::object{{"sealed_at", (*sealed)->sealed_at}, {"differences", std::move(array)}});
   } else {
     for (const std::string& line : lines) std::cout << line << "\n";
-    if (lines.empty()) std::cout << "as sealed at " << (*sealed)->sealed_at << "\n";
+    if (lines.empty()) std::cout << "as sealed on " << (*sealed)->sealed_at << "\n";
   }
   return lines.empty() ? 0 : static_cast<int>(ErrorCode::refused);
 }
 
 int run(const Context& context, const Options& options) {
   auto timeout = parse_duration(options.timeout);
+  if (timeout && *timeout > longest_timeout)
+    timeout = fail(ErrorCode::usage, "at most " + format_duration(longest_timeout));
   if (!timeout) return report(context, Error{ErrorCode::usage, "--timeout: " + timeout.error().message});
-  if (::geteuid() != 0) return report(context, Error{ErrorCode::permission, "seal looks at and wipes what is root's"});
-  auto loaded = config::load(config::default_path);
-  if (!loaded) {
-    Problems problems;
-    for (const config::Problem& problem : loaded.error()) problems.push_back(config::describe(problem));
-    Account account(context);
-    return refuse(account, problems);
-  }
-  // Nothing can be said of the services without the agent.
-  if (auto version = context.client().get("/v1/version"); !version) {
-    return report(context, Error(version.error()).within("seal asks the agent, which has to run (systemctl start dualdeployd)"));
-  }
-  return options.check ? check_against_manifest(context, *loaded) : seal(context, options, *timeout, *loaded);
+  if (::geteuid() != 0)
+    return report(context, Error{ErrorCode::permission, "seal looks at and wipes what is root's: sudo dualctl seal"});
+  return options.check ? check_against_manifest(context) : seal(context, options, *timeout);
 }
 
 }  // namespace
 
 void add_seal(CLI::App& app, Context& context) {
-  auto* command = app.add_subcommand("seal", "Last step of an image build: check everything, record it, wipe what belongs to one machine");
+  auto* command = app.add_subcommand(
+      "seal", "Last step of an image build: check everything, record it, wipe what belongs to one machine");
   auto options = std::make_shared<Options>();
-  auto* check = command->add_flag("--check", options->check, "Only say what a running instance differs in from its sealed image");
-  command->add_flag("--dry-run", options->dry_run, "Check (without the flips) and list what would be wiped; change nothing")->excludes(check);
-  command->add_flag("--keep-authorized-keys", options->keep_authorized_keys, "Leave it as it is who may log in");
-  command->add_option("--timeout", options->timeout, "How long to wait for the sides to be healthy, and for each flip")->capture_default_str();
-  command->footer("Exit status: 0 sealed, or as sealed; 3 refused and nothing changed, or (--check) different; 1 failed on the way.");
+  auto* check =
+      command->add_flag("--check", options->check, "Only say what a running instance differs in from its sealed image");
+  command
+      ->add_flag("--dry-run", options->dry_run,
+                 "Check (without the flips) and list what would be wiped; change nothing")
+      ->excludes(check);
+  command->add_flag("--keep-authorized-keys", options->keep_authorized_keys, "Leave it as it is who may log in")
+      ->excludes(check);
+  command
+      ->add_option("--timeout", options->timeout,
+                   "How long to wait for the sides to be healthy, and for each flip (at most 1h)")
+      ->capture_default_str();
+  command->footer(
+      "Exit status: 0 sealed, or as sealed; 3 refused and nothing changed, or (--check) different; 1 failed on the "
+      "way.");
   command->callback([&context, options] { context.run = [&context, options] { return run(context, *options); }; });
 }
 

@@ -72,7 +72,7 @@ void Decision::operator_revert(const event::Requested& request, RecordKind kind)
     state_.change->requests.push_back(request.request);  // The same thing is being done already.
     return;
   }
-  const bool nothing_to_do = !state_.change && !state_.repair_to && state_.effective.all_rpm() &&
+  const bool nothing_to_do = !state_.change && !state_.repair_to && !state_.unsaved && !state_.save_ticket && state_.effective.all_rpm() &&
                              state_.durable.route.all_rpm() && !state_.durable.confirm;
   if (nothing_to_do) {
     answer(request.request, "already at the RPM; nothing changed", Route{}, Route{});
@@ -119,7 +119,13 @@ void Decision::refuse(const event::Requested& request, RecordKind kind, const st
   actions_.emplace_back(action::Answer{request.request, Error{ErrorCode::refused, why}, "", {}, {}, {}});
 }
 
+/// That things are as wanted already. An earlier change that made them so may still be on its way to the disk.
 void Decision::answer(RequestId request, std::string message, std::optional<Route> from, std::optional<Route> to) {
+  if (!state_.save_trouble.empty()) {
+    message += "; WARNING: it could not be saved (" + state_.save_trouble + ") and is tried again";
+  } else if (state_.unsaved || state_.save_ticket) {
+    message += "; WARNING: it is not saved yet";
+  }
   actions_.emplace_back(
       action::Answer{request, std::nullopt, std::move(message), std::move(from), std::move(to), Milliseconds{0}});
 }

@@ -9,12 +9,12 @@
 
 namespace dualdeploy::state {
 
-/// What an image build recorded with `dualctl seal`, in DIRECTORY/image.json. It belongs to the image, not to an instance
-/// of it, and stays when an instance's state is dropped.
+/// What an image build recorded with `dualctl seal`, in DIRECTORY/image.json. It belongs to the image, not to an
+/// instance of it, and stays when an instance's state is dropped.
 struct Manifest {
   struct Service {
-    std::string package;           ///< NAME-VERSION-RELEASE; empty if the configuration names no package.
-    std::string package_revision;
+    std::string package;           ///< NAME-VERSION-RELEASE.ARCH; empty if the configuration names no package.
+    std::string package_revision;  ///< May be empty, as may all of the following but the image's name.
     std::string image;             ///< As configured.
     std::string image_id;
     std::string image_revision;
@@ -29,8 +29,10 @@ struct Manifest {
 
 inline constexpr const char* manifest_name = "image.json";
 
-/// Nothing: this machine was not made of a sealed image. An error: there is a manifest, and it cannot be read.
+/// Nothing: this machine was not made of a sealed image. An error: there is a manifest, or may be one, and it cannot be
+/// read; the message says why, and starts with the path.
 [[nodiscard]] Expected<std::optional<Manifest>> read_manifest(const std::filesystem::path& directory);
+/// As a whole or not at all, and durable.
 [[nodiscard]] Expected<void> write_manifest(const std::filesystem::path& directory, const Manifest& manifest);
 
 }  // namespace dualdeploy::state

@@ -8,6 +8,7 @@
 namespace dualdeploy {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 KernelRoute active(const Route& route) { return {KernelRoute::Kind::active, route}; }
@@ -209,6 +210,31 @@ TEST(Step, RevertOvertakesAChangeInProgress) {
   EXPECT_EQ(world.kernel, rpm);
   world.on(event::Saved{world.silent_tickets.back(), {}});
   EXPECT_FALSE(world.answer(revert)->error);
+}
+
+/// Two found by the simulation: "already so" is no answer as long as the disk does not know it.
+TEST(Step, ARevertWhileAnEarlierOneIsNotOnDiskIsNotJustAlreadySo) {
+  World world;
+  world.boot().both_healthy();
+  world.flip(Side::container);
+  world.disk_refuses = true;
+  (void)world.ask(RevertCommand{});
+  const RequestId again = world.ask(RevertCommand{});
+  EXPECT_THAT(world.answer(again)->message, HasSubstr("WARNING"));
+  world.disk_refuses = false;
+  const RequestId saved = world.ask(RevertCommand{});
+  EXPECT_EQ(world.disk.route, rpm);
+  EXPECT_THAT(world.answer(saved)->message, ::testing::Not(HasSubstr("WARNING")));
+}
+
+TEST(Step, AFlipThatIsAlreadySoButNotOnDiskSaysIt) {
+  World world;
+  world.boot().both_healthy();
+  world.flip(Side::container);
+  world.disk_refuses = true;
+  (void)world.ask(RevertCommand{});
+  const RequestId flip = world.flip(Side::rpm);
+  EXPECT_THAT(world.answer(flip)->message, AllOf(HasSubstr("already at rpm"), HasSubstr("WARNING")));
 }
 
 TEST(Step, RevertStandsWithoutDisk) {
