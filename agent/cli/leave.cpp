@@ -12,6 +12,7 @@ namespace {
 struct Options {
   std::string reason;
   bool wait = false;
+  bool stopping = false;
 };
 
 /// Longer than the longest `health.leave_for`: the agent answers when it is over.
@@ -34,10 +35,11 @@ void add_leave(CLI::App& app, Context& context) {
   auto* leave = app.add_subcommand("leave", "Tell load balancers to leave this instance: /healthz fails until join; traffic is not touched");
   auto options = std::make_shared<Options>();
   leave->add_flag("--wait", options->wait, "Return once they have had the time for it (health.leave_for)");
+  leave->add_flag("--stopping", options->stopping, "Because the instance stops: forgotten with this run of the agent");
   leave->add_option("--reason", options->reason, "Why, for the history");
   leave->callback([&context, options] {
     context.run = [&context, options] {
-      return post(context, "/v1/leave", json::object{{"reason", options->reason}, {"wait", options->wait}});
+      return post(context, "/v1/leave", json::object{{"reason", options->reason}, {"wait", options->wait}, {"stopping", options->stopping}});
     };
   });
   auto* join = app.add_subcommand("join", "Let load balancers come back after leave");

@@ -24,6 +24,12 @@ struct FlipRequest {
   bool dry_run = false;
 };
 
+struct LeaveRequest {
+  std::string reason;
+  bool wait = false;      ///< Complete when load balancers have had the time to notice.
+  bool stopping = false;  ///< The instance stops: nothing that the next start of the agent should know of.
+};
+
 /// A change that was done, for people and for programs (stable JSON fields).
 struct ChangeResult {
   std::string message;
@@ -59,8 +65,8 @@ class Api {
   [[nodiscard]] virtual Outcome revert(std::string service, std::string reason, Actor actor) = 0;
   [[nodiscard]] virtual Outcome hold(std::string service, std::string reason, Actor actor) = 0;
   [[nodiscard]] virtual Outcome release(std::string service, std::string reason, Actor actor) = 0;
-  /// Tells load balancers to go elsewhere, until join(); with `wait`, completes when they have had the time for it.
-  [[nodiscard]] virtual Outcome leave(std::string reason, bool wait, Actor actor) = 0;
+  /// Tells load balancers to go elsewhere, until join().
+  [[nodiscard]] virtual Outcome leave(LeaveRequest request, Actor actor) = 0;
   [[nodiscard]] virtual Outcome join(std::string reason, Actor actor) = 0;
   /// Every service to the RPM, and our kernel rules gone.
   [[nodiscard]] virtual Outcome rescue(std::string reason, Actor actor) = 0;

@@ -23,6 +23,7 @@ using boost::system::error_code;
 namespace {
 
 constexpr Milliseconds accept_pause{100};
+constexpr Milliseconds retry_pause{2'000};
 constexpr std::uint32_t header_limit = 8 * 1024;
 constexpr std::size_t body_limit = 1024;
 constexpr std::string_view root = "/healthz";
@@ -119,6 +120,26 @@ HealthListener::~HealthListener() {
   error_code ignored;
   impl_->acceptor.close(ignored);
   for (const auto& connection : impl_->connections) connection->close();
+}
+
+void HealthListener::keep_trying(const std::string& address, std::function<void(std::optional<Error>)> on_trouble) {
+  if (auto listening = listen(address); listening) return;
+  host::spawn(impl_->executor, "health listener", try_again(this, impl_, address, std::move(on_trouble)));
+}
+
+asio::awaitable<void> HealthListener::try_again(HealthListener* listener, std::shared_ptr<Impl> impl, std::string address,
+                                                std::function<void(std::optional<Error>)> on_trouble) {
+  std::string told;
+  while (!impl->stopped) {
+    const auto listening = listener->listen(address);
+    if (listening) break;
+    if (listening.error().message != told) on_trouble(listening.error());
+    told = listening.error().message;
+    asio::steady_timer pause(impl->executor, retry_pause);
+    error_code ignored;
+    co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  }
+  if (!impl->stopped && !told.empty()) on_trouble(std::nullopt);
 }
 
 Expected<void> HealthListener::listen(const std::string& address) {

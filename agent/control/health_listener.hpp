@@ -4,6 +4,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/error.hpp"
@@ -35,11 +36,16 @@ class HealthListener {
 
   /// `address` is "A.B.C.D:PORT" or "[A::B]:PORT"; [::] takes IPv4 as well.
   [[nodiscard]] Expected<void> listen(const std::string& address);
+  /// The same, tried until it works: at a boot the address may not be there yet. `on_trouble` is told why not, and, after
+  /// that, when it does (nothing).
+  void keep_trying(const std::string& address, std::function<void(std::optional<Error>)> on_trouble);
   /// Where it listens, for port 0.
   [[nodiscard]] std::uint16_t port() const;
 
  private:
   struct Impl;
+  static boost::asio::awaitable<void> try_again(HealthListener* listener, std::shared_ptr<Impl> impl, std::string address,
+                                                std::function<void(std::optional<Error>)> on_trouble);
   std::shared_ptr<Impl> impl_;
 };
 

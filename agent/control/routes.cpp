@@ -80,8 +80,11 @@ asio::awaitable<Reply> drain(const Api& api, std::string service, const Target& 
 asio::awaitable<Reply> leave(Api& api, std::string reason, Body body, Actor actor) {
   const auto wait = body.take_flag("wait");
   if (!wait) co_return error_reply(wait.error());
+  const auto stopping = body.take_flag("stopping");
+  if (!stopping) co_return error_reply(stopping.error());
   if (auto rest = body.expect_nothing_else(); !rest) co_return error_reply(rest.error());
-  co_return reply_to(co_await api.leave(std::move(reason), *wait, std::move(actor)));
+  LeaveRequest request{std::move(reason), *wait, *stopping};
+  co_return reply_to(co_await api.leave(std::move(request), std::move(actor)));
 }
 
 asio::awaitable<Reply> change(Api& api, std::string service, std::string verb, std::string text, Actor actor) {

@@ -107,6 +107,7 @@ asio::awaitable<void> Agent::take_over() {
   }
   if (auto established = co_await establish(); !established) retry_establish();
   for (const auto& [name, runner] : runners_) runner->begin();
+  taken_over_ = true;
   changed();
 }
 
@@ -183,6 +184,8 @@ asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config)
     config.agent.docker_socket = before.docker_socket;
     config.agent.probe_mark = before.probe_mark;
     config.agent.probe_group = before.probe_group;
+    config.agent.health.listen = before.health.listen;
+    config.agent.metadata = before.metadata;
   }
   std::map<std::string, config::Service> wanted;
   for (const config::Service& service : config.services) wanted.emplace(service.policy.name, service);
@@ -241,7 +244,7 @@ std::string Agent::summary() const {
     const std::string why = why_not_intended(state);
     if (!why.empty()) waiting += "; " + name + ": " + why;
   }
-  alarm_count += unlike_sealed().size();
+  alarm_count += unlike_sealed().size() + (listener_trouble_.empty() ? 0 : 1);
   if (leaving_.now()) waiting += "; leaving: " + leaving_.now()->text;
   std::string text = std::to_string(runners_.size()) + (runners_.size() == 1 ? " service, " : " services, ") +
                      std::to_string(on_container) + " on the container" + waiting;
@@ -250,6 +253,7 @@ std::string Agent::summary() const {
 }
 
 void Agent::changed() {
+  go_to_initial_routes();
   if (on_change_) on_change_();
 }
 
@@ -319,6 +323,7 @@ asio::awaitable<json::value> Agent::status(std::optional<std::string> service) c
   json::array alarm_texts;
   if (!kernel_trouble_.empty()) alarm_texts.emplace_back("the kernel does not take our rules: " + kernel_trouble_);
   if (!lease_trouble_.empty()) alarm_texts.emplace_back("the lease cannot be renewed: " + lease_trouble_);
+  if (!listener_trouble_.empty()) alarm_texts.emplace_back("load balancers cannot ask: " + listener_trouble_);
   for (std::string& text : unlike_sealed()) alarm_texts.emplace_back(std::move(text));
   json::object status{{"version", version_text},
                       {"ready", settled()},
@@ -468,23 +473,46 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::rescue(std::string reaso
 
 // ---- The instance -------------------------------------------------------------------------------------------------
 
-/// The saved state; where there is none, the route that the instance's tag or user data asks for, from now on saved.
 state::Store::Loaded Agent::load(const std::string& service) {
+  if (!identity_.unusable.empty()) return {.durable = std::nullopt, .trouble = identity_.unusable};
   state::Store::Loaded loaded = store_.load(service);
   if (loaded.durable || !loaded.trouble.empty()) return loaded;
   auto wanted = identity_.initial.find(service);
   if (wanted == identity_.initial.end()) wanted = identity_.initial.find("*");
-  if (wanted == identity_.initial.end()) return loaded;
-  loaded.durable = Durable{.route = wanted->second, .hold = {}, .intent = {}};
-  store_.save(service, *loaded.durable, [](const std::optional<Error>&) {});
-  publish(store_.append(service, {.kind = RecordKind::instance,
-                                  .to = wanted->second,
-                                  .message = "initial route, by the instance's tag or user data"}));
+  if (wanted != identity_.initial.end() && !wanted->second.all_rpm()) initial_routes_.emplace(service, wanted->second);
   return loaded;
 }
 
+/// Once it can be, and with every guard: a flip like an operator's.
+void Agent::go_to_initial_routes() {
+  for (auto entry = initial_routes_.begin(); entry != initial_routes_.end();) {
+    const auto found = runner(entry->first);
+    const bool cold = found && found->service().policy.standby == Standby::cold;
+    const bool ready = found && found->state().sides[Side::rpm].verdict != Verdict::unknown &&
+                       (cold || found->state().sides[Side::container].verdict == Verdict::healthy);
+    if (!ready) {
+      ++entry;
+      continue;
+    }
+    host::spawn(executor_, "initial route", go_to_initial_route(found, entry->second));
+    entry = initial_routes_.erase(entry);
+  }
+}
+
+asio::awaitable<void> Agent::go_to_initial_route(std::shared_ptr<ServiceRunner> runner, Route route) {
+  constexpr Milliseconds patience{60'000};
+  co_await runner->refresh();
+  const Command flip = FlipCommand{std::move(route), false, patience, std::nullopt};
+  Actor agent;
+  std::string reason = "initial route, by the instance's tag or user data";
+  const action::Answer answer = co_await runner->request(flip, std::move(agent), std::move(reason));
+  if (answer.error) spdlog::warn("{}: the initial route is not taken: {}", runner->service().policy.name, answer.error->message);
+}
+
 void Agent::tell_of_identity() {
-  if (!identity_.foreign.empty()) {
+  if (!identity_.unusable.empty()) {
+    note({.kind = RecordKind::alarm, .message = "the saved state is not used, every service begins at the RPM: " + identity_.unusable, .result = Result::failed});
+  } else if (!identity_.foreign.empty()) {
     note({.kind = RecordKind::instance,
           .message = "the saved state is that of instance " + identity_.foreign + ", this is " + identity_.id +
                      ": set aside, every service begins at its initial route"});
@@ -523,24 +551,41 @@ std::vector<std::string> Agent::unlike_sealed() const {
 }
 
 void Agent::identified(const std::string& id) {
-  const auto before = instance::remembered(config_.agent.state_directory);
   identity_.id = id;
   identity_.trouble.clear();
-  if (auto kept = instance::remember(config_.agent.state_directory, id); !kept) {
-    note({.kind = RecordKind::instance, .message = kept.error().message, .result = Result::failed});
-  }
   note({.kind = RecordKind::instance, .message = "this is instance " + id});
-  if (before && before->instance_id != id) {
-    identity_.foreign = before->instance_id;
-    host::spawn(executor_, "routes of another instance", forget_foreign_routes(before->instance_id));
-  }
+  host::spawn(executor_, "whose state it is", own_the_state(id));
   changed();
 }
 
-asio::awaitable<void> Agent::forget_foreign_routes(std::string of) {
-  for (const std::string& name : service_names()) {
-    if (const auto found = runner(name)) co_await send_home(found, "the route was instance " + of + "'s");
+/// Known late, with the state in use. Only once nothing of another instance's is left is it remembered as this one's.
+asio::awaitable<void> Agent::own_the_state(std::string id) {
+  const auto before = instance::remembered(config_.agent.state_directory);
+  if (before && before->instance_id != id) {
+    identity_.foreign = before->instance_id;
+    for (const std::string& name : service_names()) {
+      const auto found = runner(name);
+      if (!found) continue;
+      std::string why = "the route was instance " + before->instance_id + "'s";
+      co_await send_home(found, std::move(why));
+      const Command release = ReleaseCommand{};
+      Actor agent;
+      std::string reason = "the hold was instance " + before->instance_id + "'s";
+      (void)co_await found->request(release, std::move(agent), std::move(reason));
+    }
   }
+  if (auto kept = instance::remember(config_.agent.state_directory, id, ""); !kept) {
+    note({.kind = RecordKind::instance, .message = kept.error().message, .result = Result::failed});
+  }
+}
+
+/// Why load balancers cannot ask; nothing: they can.
+void Agent::listener_trouble(const std::optional<Error>& error) {
+  listener_trouble_ = error ? error->message : "";
+  note({.kind = RecordKind::alarm,
+        .message = error ? "load balancers cannot ask: " + error->message + "; it is tried again" : "load balancers can ask",
+        .result = error ? Result::failed : Result::done});
+  changed();
 }
 
 void Agent::metadata_trouble(const std::optional<std::string>& trouble) {
@@ -582,8 +627,10 @@ asio::awaitable<std::string> Agent::connections_left() const {
   co_return text.empty() ? "" : "open connections: " + text;
 }
 
-asio::awaitable<Expected<control::ChangeResult>> Agent::leave(std::string reason, bool wait, Actor actor) {
-  leaving_.ask(reason.empty() ? "asked to by " + actor.user : reason, host::now());
+asio::awaitable<Expected<control::ChangeResult>> Agent::leave(control::LeaveRequest request, Actor actor) {
+  const std::string& reason = request.reason;
+  const bool wait = request.wait;
+  leaving_.ask(reason.empty() ? "asked to by " + actor.user : reason, host::now(), !request.stopping);
   note({.kind = RecordKind::instance, .actor = actor, .reason = reason, .message = "leaving, load balancers are told so"});
   changed();
   const bool listens = config_.agent.health.listen != "off";
@@ -612,13 +659,9 @@ asio::awaitable<control::FrontHealth> Agent::front_health(std::string service) {
   constexpr unsigned good = 200;
   constexpr unsigned not_now = 503;
   constexpr unsigned unknown = 404;
-  if (const auto& why = leaving_.now()) {
-    const std::string left = co_await connections_left();
-    std::string text = "leaving: " + why->text;
-    if (!left.empty()) text += "; " + left;
-    co_return control::FrontHealth{not_now, std::move(text)};
-  }
+  if (!taken_over_) co_return control::FrontHealth{not_now, "starting"};
   if (service.empty()) {
+    if (runners_.empty()) co_return control::FrontHealth{not_now, "no service is configured"};
     for (const std::string& name : service_names()) {
       std::string each = name;
       auto health = co_await front_health(std::move(each));
@@ -626,21 +669,43 @@ asio::awaitable<control::FrontHealth> Agent::front_health(std::string service) {
     }
     co_return control::FrontHealth{good, std::to_string(runners_.size()) + " service(s) answer"};
   }
-  const auto found = runner(service);
-  if (!found) co_return control::FrontHealth{unknown, "there is no such service"};
-  if (const auto kept = fronts_.find(service); kept != fronts_.end() && host::now() - kept->second.at < front_answer_kept) {
-    co_return kept->second.health;
+  if (!runners_.contains(service)) co_return control::FrontHealth{unknown, "there is no such service"};
+  // Strangers may ask as often as they like: there is one look at a time, and its result serves all.
+  const auto front = fronts_.try_emplace(service, std::make_shared<Front>(executor_)).first->second;
+  while (front->asking) {
+    boost::system::error_code cancelled;
+    co_await front->done.async_wait(asio::redirect_error(asio::use_awaitable, cancelled));
   }
+  const bool leaving = leaving_.now().has_value();
+  if (front->leaving == leaving && host::now() - front->at < front_answer_kept) co_return front->health;
+  front->asking = true;
+  front->health = leaving ? control::FrontHealth{not_now, "leaving"} : control::FrontHealth{good, ""};
+  if (leaving) {
+    const std::string left = co_await connections_left();  // The reason is an operator's, and not for everybody.
+    if (!left.empty()) front->health.text += "; " + left;
+  } else {
+    front->health = co_await look_at_front(service);
+  }
+  front->leaving = leaving;
+  front->at = host::now();
+  front->asking = false;
+  front->done.cancel();
+  co_return front->health;
+}
+
+asio::awaitable<control::FrontHealth> Agent::look_at_front(std::string service) const {
+  constexpr unsigned good = 200;
+  constexpr unsigned not_now = 503;
+  const auto found = runner(service);
+  if (!found) co_return control::FrontHealth{not_now, "the service left the configuration"};
   PerSide<Verdict> verdicts;
   for (const Side side : both_sides) verdicts[side] = found->state().sides[side].verdict;
   config::Service settings = found->service();
   Route route = found->state().effective;
   const std::string text = describe(route);
   const auto failure = co_await check_front(std::move(settings), std::move(route), verdicts);
-  control::FrontHealth health{good, "ok, " + text};
-  if (failure) health = control::FrontHealth{not_now, "the front does not answer: " + failure->reason};
-  fronts_[service] = Asked{host::now(), health};
-  co_return health;
+  if (failure) co_return control::FrontHealth{not_now, "the front does not answer: " + failure->reason};
+  co_return control::FrontHealth{good, "ok, " + text};
 }
 
 json::object Agent::version() const { return json::object{{"version", version_text}, {"revision", revision_text}}; }

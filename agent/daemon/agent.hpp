@@ -43,6 +43,7 @@ class Agent final : public control::Api {
   void noticed(const std::optional<std::string>& why_to_leave);
   void identified(const std::string& id);
   void metadata_trouble(const std::optional<std::string>& trouble);
+  void listener_trouble(const std::optional<Error>& error);
 
   /// A record of the agent itself.
   void note(Record record);
@@ -69,7 +70,7 @@ class Agent final : public control::Api {
                                                                              Actor actor) override;
   [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> release(std::string service, std::string reason,
                                                                                 Actor actor) override;
-  [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> leave(std::string reason, bool wait,
+  [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> leave(control::LeaveRequest request,
                                                                               Actor actor) override;
   [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> join(std::string reason, Actor actor) override;
   [[nodiscard]] boost::asio::awaitable<Expected<control::ChangeResult>> rescue(std::string reason, Actor actor) override;
@@ -90,7 +91,10 @@ class Agent final : public control::Api {
   [[nodiscard]] std::vector<std::string> unlike_sealed() const;
   [[nodiscard]] boost::json::object instance_status() const;
   [[nodiscard]] boost::asio::awaitable<std::string> connections_left() const;
-  [[nodiscard]] boost::asio::awaitable<void> forget_foreign_routes(std::string of);
+  [[nodiscard]] boost::asio::awaitable<void> own_the_state(std::string id);
+  [[nodiscard]] boost::asio::awaitable<control::FrontHealth> look_at_front(std::string service) const;
+  void go_to_initial_routes();
+  [[nodiscard]] static boost::asio::awaitable<void> go_to_initial_route(std::shared_ptr<ServiceRunner> runner, Route route);
   void publish(const state::StampedRecord& record);
   void drifted(const traffic::Router::Drift& drift);
   void lease_trouble(const std::optional<Error>& error);
@@ -110,12 +114,19 @@ class Agent final : public control::Api {
   bool metadata_used_;
   std::optional<state::Manifest> manifest_;
   Leaving leaving_;
-  /// The last answer of each front, for a moment: many load balancer nodes ask, and each answer costs a request.
-  struct Asked {
+  /// The last answer of each front, for a moment: many load balancer nodes ask, and each look costs a request.
+  struct Front {
+    explicit Front(const boost::asio::any_io_executor& executor) : done(executor, boost::asio::steady_timer::time_point::max()) {}
     Instant at;
     control::FrontHealth health;
+    bool leaving = false;
+    bool asking = false;
+    boost::asio::steady_timer done;  ///< Cancelled when it is no longer being asked.
   };
-  std::map<std::string, Asked, std::less<>> fronts_;
+  std::map<std::string, std::shared_ptr<Front>, std::less<>> fronts_;
+  std::map<std::string, Route> initial_routes_;  ///< Asked for by tag or user data, and not gone to yet.
+  bool taken_over_ = false;
+  std::string listener_trouble_;
   std::string kernel_trouble_;  ///< Why our rules are not in the kernel, if so.
   std::string lease_trouble_;
   std::string last_drift_;

@@ -14,8 +14,9 @@ Leaving::Leaving(std::filesystem::path file) : file_(std::move(file)) {
   if (std::getline(stream, why)) asked_ = Why{why, host::now()};
 }
 
-void Leaving::ask(const std::string& why, Instant at) {
+void Leaving::ask(const std::string& why, Instant at, bool lasting) {
   asked_ = Why{why, asked_ ? asked_->since : at};
+  if (!lasting) return;
   std::ofstream stream(file_);
   stream << why << "\n";
   if (!stream.flush()) spdlog::warn("{} cannot be written: a restart of the agent would end 'leave'", file_.string());

@@ -21,7 +21,8 @@ class Leaving {
   /// The reason in force: an operator's goes before EC2's.
   [[nodiscard]] const std::optional<Why>& now() const { return asked_ ? asked_ : noticed_; }
 
-  void ask(const std::string& why, Instant at);
+  /// `lasting`: until join(), also across restarts of the agent.
+  void ask(const std::string& why, Instant at, bool lasting);
   /// False: nobody had asked.
   bool withdraw();
   void notice(const std::optional<std::string>& why, Instant at);

@@ -61,8 +61,9 @@ asio::awaitable<void> reload(Agent& agent, std::filesystem::path config_file) {
 }
 
 asio::awaitable<void> take_over_and_listen(Agent& agent, control::Server& server, std::filesystem::path control_socket,
-                                           Announcer& announcer, int& status) {
+                                           Announcer& announcer, std::function<void()> afterwards, int& status) {
   co_await agent.take_over();
+  afterwards();
   const std::vector<int> passed = host::passed_sockets();
   if (passed.empty()) {
     if (auto listening = server.listen(control_socket); !listening) {
@@ -163,17 +164,17 @@ int run(const std::filesystem::path& config_file, const std::filesystem::path& c
   control::HealthListener health(loop.get_executor(), [&agent](std::string service) { return agent.front_health(std::move(service)); },
                                  control::HealthListener::Limits{});
   if (settings.health.listen != "off") {
-    if (auto listening = health.listen(settings.health.listen); !listening) {
-      agent.note({.kind = RecordKind::alarm, .message = "load balancers cannot ask: " + listening.error().message, .result = Result::failed});
-    }
+    health.keep_trying(settings.health.listen, [&agent](const std::optional<Error>& trouble) { agent.listener_trouble(trouble); });
   }
   std::optional<instance::Notices> notices;
-  if (metadata) {
+  // Not before the agent has taken over what it found: what is said late of the instance concerns that.
+  const auto follow_notices = [&] {
+    if (!metadata) return;
     notices.emplace(loop.get_executor(), metadata, settings.metadata.poll, identified,
                     instance::Notices::Watcher{[&agent](const std::optional<std::string>& why) { agent.noticed(why); },
                                                [&agent](const std::string& id) { agent.identified(id); },
                                                [&agent](const std::optional<std::string>& trouble) { agent.metadata_trouble(trouble); }});
-  }
+  };
   const Signals signals(loop, agent, config_file, [&] {
     // Rules and routes stay: the kernel goes on, and the lease ends them if nobody comes back.
     host::notify_stopping();
@@ -183,7 +184,7 @@ int run(const std::filesystem::path& config_file, const std::filesystem::path& c
   });
 
   int status = EXIT_SUCCESS;
-  host::spawn(loop.get_executor(), "start", take_over_and_listen(agent, server, control_socket, announcer, status));
+  host::spawn(loop.get_executor(), "start", take_over_and_listen(agent, server, control_socket, announcer, follow_notices, status));
   loop.run();
   agent.flush();
   return status;

@@ -55,10 +55,10 @@ std::string member(const json::object& object, std::string_view name) {
 
 /// What one instance saved, out of the way and still there for the curious. What an image build recorded stays.
 Expected<void> set_aside(const fs::path& directory, const std::string& id) {
-  const fs::path aside = directory / ("of-" + id);
   std::error_code error;
-  fs::remove_all(aside, error);
-  if (!error) fs::create_directory(aside, error);
+  fs::path aside = directory / ("of-" + id);
+  for (int number = 2; fs::exists(aside, error); ++number) aside = directory / ("of-" + id + "-" + std::to_string(number));
+  fs::create_directory(aside, error);
   if (error) return fail(aside.string() + ": " + error.message());
   std::vector<fs::path> theirs;
   for (const auto& entry : fs::directory_iterator(directory, error)) {
@@ -68,37 +68,36 @@ Expected<void> set_aside(const fs::path& directory, const std::string& id) {
   for (const fs::path& path : theirs) {
     if (!error) fs::rename(path, aside / path.filename(), error);
   }
-  if (error) return fail("the state of another instance could not be set aside: " + error.message());
+  if (error) return fail("it could not be moved to " + aside.string() + ": " + error.message());
   return {};
 }
 
-/// The tag goes before the user data. Trouble with either is a warning: the configured route is taken.
-asio::awaitable<void> ask_for_routes(std::shared_ptr<Metadata> metadata, Identity& identity) {
+/// The text, if there is one. The tag goes before the user data; an error is no word of either.
+asio::awaitable<Expected<std::string>> ask_for_routes(std::shared_ptr<Metadata> metadata) {
   std::string path = route_tag;
   const auto tag = co_await metadata->get(std::move(path));
-  std::optional<std::string> text;
-  std::string source = "the tag dualdeploy-route";
-  if (tag && *tag) text = **tag;
-  if (!text) {
-    const auto data = co_await metadata->user_data();
-    if (data && *data) text = line_in_user_data(**data);
-    source = "the user data";
-  }
-  if (!text) co_return;
-  auto routes = parse_initial_routes(*text);
+  if (!tag) co_return std::unexpected(tag.error());
+  if (*tag) co_return **tag;
+  const auto data = co_await metadata->user_data();
+  if (!data) co_return std::unexpected(data.error());
+  co_return *data ? line_in_user_data(**data).value_or("") : "";
+}
+
+void take_routes(const std::string& text, Identity& identity) {
+  auto routes = parse_initial_routes(text);
   if (routes) {
     identity.initial = std::move(*routes);
   } else {
-    identity.warnings.push_back(source + " cannot be used: " + routes.error().message);
+    identity.warnings.push_back("the tag dualdeploy-route or the user data cannot be used: " + routes.error().message);
   }
 }
 
-bool safe_as_name(const std::string& id) {
-  return !id.empty() && id.size() <= 64 &&
-         std::ranges::all_of(id, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
-}
-
 }  // namespace
+
+bool is_instance_id(std::string_view text) {
+  return !text.empty() && text.size() <= 64 &&
+         std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
+}
 
 bool on_ec2(const config::Metadata& settings, const fs::path& firmware) {
   using Use = config::Metadata::Use;
@@ -143,13 +142,15 @@ std::optional<Remembered> remembered(const fs::path& directory) {
   boost::system::error_code error;
   const json::value value = json::parse(*content, error);
   if (error || !value.is_object()) return std::nullopt;
-  Remembered found{member(value.get_object(), "instance_id"), member(value.get_object(), "boot_id")};
-  if (!safe_as_name(found.instance_id)) return std::nullopt;
+  const json::object& object = value.get_object();
+  Remembered found{member(object, "instance_id"), member(object, "boot_id"), member(object, "routes")};
+  if (!is_instance_id(found.instance_id)) return std::nullopt;
   return found;
 }
 
-Expected<void> remember(const fs::path& directory, const std::string& instance_id) {
-  const json::object object{{"instance_id", instance_id}, {"boot_id", host::boot_id()}};
+Expected<void> remember(const fs::path& directory, const std::string& instance_id, const std::string& routes) {
+  if (!is_instance_id(instance_id)) return fail("'" + instance_id.substr(0, 50) + "' is no instance-id");
+  const json::object object{{"instance_id", instance_id}, {"boot_id", host::boot_id()}, {"routes", routes}};
   return state::write_atomically(directory / file_name, json::serialize(object) + "\n");
 }
 
@@ -159,33 +160,43 @@ asio::awaitable<Identity> identify(asio::any_io_executor executor, std::shared_p
   const auto before = remembered(directory);
   if (before && before->boot_id == host::boot_id()) {
     identity.id = before->instance_id;  // The agent was restarted; the instance was not.
+    take_routes(before->routes, identity);
     co_return identity;
   }
   const Instant begun = host::now();
   Backoff backoff(Milliseconds{100}, Milliseconds{1'000}, std::random_device{}());
+  std::optional<Expected<std::string>> routes;
   for (;;) {
-    std::string path = "instance-id";
-    const auto answer = co_await metadata->get(std::move(path));
-    if (answer && *answer && safe_as_name(**answer)) {
-      identity.id = **answer;
-      break;
+    if (identity.id.empty()) {
+      std::string path = "instance-id";
+      const auto answer = co_await metadata->get(std::move(path));
+      if (answer && *answer && is_instance_id(**answer)) identity.id = **answer;
+      if (identity.id.empty()) identity.trouble = !answer ? answer.error().message : "the metadata service gives no instance-id";
     }
-    identity.trouble = !answer ? answer.error().message : "the metadata service gives no instance-id";
+    if (!identity.id.empty()) routes = co_await ask_for_routes(metadata);
+    if (routes && *routes) break;
     const Milliseconds pause = backoff.next();
-    if (host::now() - begun + pause > settings.patience) co_return identity;
+    if (host::now() - begun + pause > settings.patience) break;
     boost::system::error_code ignored;
     asio::steady_timer timer(executor, pause);
     co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
+  if (identity.id.empty()) co_return identity;
   identity.trouble.clear();
-  if (before && before->instance_id != identity.id) {
-    identity.foreign = before->instance_id;
-    if (auto aside = set_aside(directory, identity.foreign); !aside) identity.warnings.push_back(aside.error().message);
-  }
   std::error_code ignored;
   fs::create_directories(directory, ignored);
-  if (auto kept = remember(directory, identity.id); !kept) identity.warnings.push_back(kept.error().message);
-  co_await ask_for_routes(metadata, identity);
+  if (before && before->instance_id != identity.id) {
+    identity.foreign = before->instance_id;
+    if (auto aside = set_aside(directory, identity.foreign); !aside) {
+      // Not remembered: the next start has to find out again.
+      identity.unusable = "it is that of instance " + identity.foreign + ", and " + aside.error().message;
+      co_return identity;
+    }
+  }
+  if (!*routes) identity.warnings.push_back("no initial route is taken from tag or user data: " + routes->error().message);
+  const std::string text = *routes ? **routes : "";
+  take_routes(text, identity);
+  if (auto kept = remember(directory, identity.id, text); !kept) identity.warnings.push_back(kept.error().message);
   co_return identity;
 }
 

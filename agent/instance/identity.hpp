@@ -30,18 +30,25 @@ using InitialRoutes = std::map<std::string, Route, std::less<>>;
 /// The rest of the first line that begins with "#dualdeploy "; nothing if there is none.
 [[nodiscard]] std::optional<std::string> line_in_user_data(std::string_view user_data);
 
+/// Whether a text can be an instance-id at all. Whatever else a metadata service may say is no answer.
+[[nodiscard]] bool is_instance_id(std::string_view text);
+
 /// What DIRECTORY/instance.json says: whose state the directory holds.
 struct Remembered {
   std::string instance_id;
   std::string boot_id;  ///< Of the boot in which that was last seen to be so.
+  std::string routes;   ///< The initial routes as they were asked for in that boot.
+  bool operator==(const Remembered&) const = default;
 };
 [[nodiscard]] std::optional<Remembered> remembered(const std::filesystem::path& directory);
-[[nodiscard]] Expected<void> remember(const std::filesystem::path& directory, const std::string& instance_id);
+/// As of this boot.
+[[nodiscard]] Expected<void> remember(const std::filesystem::path& directory, const std::string& instance_id, const std::string& routes);
 
 struct Identity {
   std::string id;       ///< Empty: not known (yet).
   std::string trouble;  ///< Why not.
-  std::string foreign;  ///< The instance whose state was found, and set aside in DIRECTORY/of-ID.
+  std::string foreign;  ///< The instance whose state was found, and set aside in DIRECTORY/of-ID….
+  std::string unusable;  ///< The state is another's and could not be set aside: why it must not be used.
   InitialRoutes initial;
   std::vector<std::string> warnings;
 };

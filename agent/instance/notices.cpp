@@ -7,6 +7,7 @@
 #include <random>
 
 #include "host/spawn.hpp"
+#include "instance/identity.hpp"
 
 namespace dualdeploy::instance {
 
@@ -17,10 +18,16 @@ namespace {
 
 constexpr Milliseconds longest_pause{60'000};
 
-/// docs.aws.amazon.com/autoscaling: "Retrieve the target lifecycle state through instance metadata".
-std::optional<std::string> why_of_lifecycle(const std::optional<std::string>& state) {
-  if (!state || *state == "InService") return std::nullopt;
-  return "Auto Scaling: the target lifecycle state is " + state->substr(0, 50);
+/// docs.aws.amazon.com/autoscaling: "Retrieve the target lifecycle state through instance metadata". An error: this is no
+/// lifecycle state, whoever said it.
+Expected<std::optional<std::string>> why_of_lifecycle(const std::optional<std::string>& said) {
+  if (!said) return std::optional<std::string>{};
+  const std::string state = said->substr(0, said->find_last_not_of(" \t\r\n") + 1);
+  if (state == "InService" || state == "Detached") return std::optional<std::string>{};  // Detached: it goes on elsewhere.
+  if (state == "Terminated" || state == "Standby" || state.starts_with("Warmed:")) {
+    return std::optional("Auto Scaling: the target lifecycle state is " + state.substr(0, 50));
+  }
+  return fail(ErrorCode::unreachable, "the metadata service gives no lifecycle state: '" + state.substr(0, 50) + "'");
 }
 
 /// {"action": "terminate", "time": "2017-09-18T08:22:00Z"}; whatever else it says, there is a notice.
@@ -68,20 +75,24 @@ struct Notices::Impl {
       std::string path = "instance-id";
       const Answer id = co_await self->metadata->get(std::move(path));
       if (!id) co_return id.error().message;
-      if (*id && !self->stopped) {
+      if (!*id || !is_instance_id(**id)) co_return "the metadata service gives no instance-id";
+      if (!self->stopped) {
         self->identity_known = true;
         self->watcher.on_identity(**id);
       }
     }
     std::string path = "autoscaling/target-lifecycle-state";
     const Answer lifecycle = co_await self->metadata->get(std::move(path));
-    if (!lifecycle) co_return lifecycle.error().message;
+    const Answer of_lifecycle = lifecycle ? why_of_lifecycle(*lifecycle) : lifecycle;
     path = "spot/instance-action";
     const Answer spot = co_await self->metadata->get(std::move(path));
+    // Either alone is a reason to leave; only both together take one back.
+    std::optional<std::string> why = spot ? why_of_spot(*spot) : std::nullopt;
+    if (!why && of_lifecycle) why = *of_lifecycle;
+    const bool known = why || (spot && of_lifecycle);
+    if (known && why != self->leaving && !self->stopped) self->watcher.on_leave(self->leaving = why);
+    if (!of_lifecycle) co_return of_lifecycle.error().message;
     if (!spot) co_return spot.error().message;
-    auto why = why_of_spot(*spot);
-    if (!why) why = why_of_lifecycle(*lifecycle);
-    if (why != self->leaving && !self->stopped) self->watcher.on_leave(self->leaving = why);
     co_return std::nullopt;
   }
 

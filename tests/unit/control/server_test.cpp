@@ -47,7 +47,7 @@ class FakeApi final : public Api {
   Outcome revert(std::string, std::string reason, Actor) override { co_return ChangeResult{"", {{"revert", reason}}}; }
   Outcome hold(std::string, std::string reason, Actor) override { co_return ChangeResult{"", {{"hold", reason}}}; }
   Outcome release(std::string, std::string, Actor) override { co_return ChangeResult{"", {{"release", true}}}; }
-  Outcome leave(std::string, bool wait, Actor) override { co_return ChangeResult{"", {{"leave", wait}}}; }
+  Outcome leave(LeaveRequest request, Actor) override { co_return ChangeResult{"", {{"leave", request.wait}}}; }
   Outcome join(std::string, Actor) override { co_return ChangeResult{"", {{"join", true}}}; }
   Outcome rescue(std::string, Actor) override { co_return ChangeResult{"", {{"rescue", true}}}; }
 

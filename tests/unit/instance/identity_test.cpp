@@ -63,11 +63,13 @@ TEST_F(IdentityTest, TheFirmwareSaysEc2) {
 
 TEST_F(IdentityTest, IsRememberedWithItsBoot) {
   EXPECT_FALSE(remembered(directory));
-  ASSERT_TRUE(remember(directory, "i-0123456789abcdef0"));
+  ASSERT_TRUE(remember(directory, "i-0123456789abcdef0", "shop=5"));
+  EXPECT_FALSE(remember(directory, "<html>", ""));
   const auto found = remembered(directory);
   ASSERT_TRUE(found);
   EXPECT_EQ(found->instance_id, "i-0123456789abcdef0");
   EXPECT_EQ(found->boot_id, host::boot_id());
+  EXPECT_EQ(found->routes, "shop=5");
 }
 
 TEST_F(IdentityTest, ADamagedMemoryIsNone) {
