@@ -108,6 +108,8 @@ class World {
     ++life_;
     state_ = ServiceState{};
     state_.policy = policy_;
+    bad_since_.reset();
+    truly_bad_since_.reset();
     starts_[Side::rpm].clear();
     starts_[Side::container].clear();
     kernel_busy_until_ = disk_busy_until_ = now_;
@@ -117,6 +119,8 @@ class World {
       auto_reverted_ = false;
       disk_.reset();  // The file is put aside.
     }
+    // A disk that failed and a flush together leave nobody who knows of it.
+    auto_reverted_ = auto_reverted_ && disk_ && disk_->route.all_rpm();
     KernelRoute found;
     if (kernel_.table) {
       found.kind = kernel_.route.all_rpm() ? KernelRoute::Kind::none
@@ -247,11 +251,10 @@ class World {
     // Not written when the agent dies before; perhaps written, when it dies meanwhile.
     later(std::chrono::duration_cast<Milliseconds>(disk_busy_until_ - now_), 0, [this, save, fails, life, early] {
       const bool there = alive_ && life == life_;
+      if (life != life_) return;  // A dead agent writes nothing that the next could not have read.
       if (!there && chance(0.5)) return;
-      if (!there && last_saved_life_ > life) return;
       if (!fails) {
         disk_ = save.durable;
-        last_saved_life_ = life;
         if (save.record) record(*save.record);
       }
       if (there && !early) happen(event::Saved{save.ticket, fails ? std::optional(Error{ErrorCode::failed, "disk full"}) : std::nullopt});
@@ -441,7 +444,7 @@ class World {
     });
     every(20s, 200s, [this] {
       const Side side = chance(0.65) ? Side::container : Side::rpm;
-      const Milliseconds time = between(500ms, 40s);
+      const Milliseconds time = between(500ms, 120s);
       if (!may(Fault::side_sick)) return;
       sides_[side].sick = true;
       tell("{} is sick", dualdeploy::name_of(side));
@@ -522,8 +525,10 @@ class World {
     if (failed_proof_ && !state_.change && state_.effective == *failed_proof_ && !failed_proof_->all_rpm() && !state_.repair_to) {
       violated("a flip stays although its proof failed");
     }
-    // A failover that begins at once, because the RPM is sick, is another matter.
-    if (!state_.change || state_.change->kind == RecordKind::failover) failed_proof_.reset();
+    // A failover that begins at once, because the RPM is sick, is another matter; so is a route that was acknowledged before
+    // and is put back.
+    const bool another = state_.change && (state_.change->kind == RecordKind::failover || state_.change->kind == RecordKind::restore);
+    if (!state_.change || another) failed_proof_.reset();
   }
 
   void begin_quiet() {
@@ -627,7 +632,6 @@ class World {
   Instant kernel_fault_at_ = begin_ - 1h;
   std::optional<Durable> disk_;
   Instant disk_busy_until_;
-  std::uint64_t last_saved_life_ = 0;
   PerSide<Process> sides_;
   std::int64_t pids_ = 1000;
   int boots_ = 1;
