@@ -41,7 +41,7 @@ TEST(Package, RemovalLeavesNothing) {
   EXPECT_EQ(instance.inside("ls -d /var/lib/dualdeploy /run/dualdeploy 2>/dev/null").output, "");
   EXPECT_THAT(instance.do_inside("getent group dualdeploy dualdeploy-view dualdeploy-probe | cut -d: -f1,4"),
               "dualdeploy:\ndualdeploy-view:\ndualdeploy-probe:\n");
-  EXPECT_THAT(instance.do_inside("systemctl list-unit-files 'dualdeployd*' 'dualdeploy-failsafe*' --no-legend; systemctl --failed --no-legend"), "");
+  EXPECT_THAT(instance.do_inside("systemctl list-unit-files 'dualdeployd*' 'dualdeploy-failsafe*' 'dualdeploy-leave*' --no-legend; systemctl --failed --no-legend"), "");
   // Connections that the container still held end with it; new ones are the RPM's.
   EXPECT_GT(load.finish().requests, 1'000);
 }
