@@ -156,15 +156,14 @@ std::string print_instance(const json::object& status, const Style& style) {
   std::string out;
   const std::string id = text(*instance, "id");
   const std::string sealed = text(*instance, "sealed_at");
-  if (!id.empty() || !sealed.empty()) {
-    out += (id.empty() ? "" : "instance " + id + (sealed.empty() ? "" : ", ")) + (sealed.empty() ? "" : "of an image sealed at " + sealed) + "\n";
-  }
+  if (!id.empty()) out += "instance " + id;
+  if (!sealed.empty()) out += (id.empty() ? "" : ", ") + ("of an image sealed at " + sealed);
+  if (!out.empty()) out += "\n";
   if (text(*instance, "metadata") == "unknown") {
     out += coloured("the metadata service cannot be asked", Colour::yellow, style) + ": " + text(*instance, "trouble") + "\n";
   }
   if (const json::object* leaving = member(*instance, "leaving")) {
-    out += coloured("LEAVING", Colour::yellow, style) + " for " + age(number(*leaving, "since_ms")) +
-": " + text(*leaving, "why") + "\n";
+    out += coloured("LEAVING", Colour::yellow, style) + " for " + age(number(*leaving, "since_ms")) + ": " + text(*leaving, "why") + "\n";
   }
   return out;
 }

@@ -123,7 +123,6 @@ HealthListener::~HealthListener() {
 }
 
 void HealthListener::keep_trying(const std::string& address, std::function<void(std::optional<Error>)> on_trouble) {
-  if (auto listening = listen(address); listening) return;
   host::spawn(impl_->executor, "health listener", try_again(this, impl_, address, std::move(on_trouble)));
 }
 

@@ -27,6 +27,10 @@ namespace {
 
 constexpr Milliseconds establish_retry{2'000};
 constexpr Milliseconds front_answer_kept{500};
+/// What load balancers go by.
+constexpr unsigned in_service = 200;
+constexpr unsigned out_of_service = 503;
+constexpr unsigned no_such_service = 404;
 /// On tmpfs, beside the control socket.
 constexpr const char* leaving_file = "/run/dualdeploy/leaving";
 
@@ -656,20 +660,17 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::join(std::string reason,
 }
 
 asio::awaitable<control::FrontHealth> Agent::front_health(std::string service) {
-  constexpr unsigned good = 200;
-  constexpr unsigned not_now = 503;
-  constexpr unsigned unknown = 404;
-  if (!taken_over_) co_return control::FrontHealth{not_now, "starting"};
+  if (!taken_over_) co_return control::FrontHealth{out_of_service, "starting"};
   if (service.empty()) {
-    if (runners_.empty()) co_return control::FrontHealth{not_now, "no service is configured"};
+    if (runners_.empty()) co_return control::FrontHealth{out_of_service, "no service is configured"};
     for (const std::string& name : service_names()) {
       std::string each = name;
       auto health = co_await front_health(std::move(each));
-      if (health.status != good) co_return control::FrontHealth{health.status, name + ": " + health.text};
+      if (health.status != in_service) co_return control::FrontHealth{health.status, name + ": " + health.text};
     }
-    co_return control::FrontHealth{good, std::to_string(runners_.size()) + " service(s) answer"};
+    co_return control::FrontHealth{in_service, std::to_string(runners_.size()) + " service(s) answer"};
   }
-  if (!runners_.contains(service)) co_return control::FrontHealth{unknown, "there is no such service"};
+  if (!runners_.contains(service)) co_return control::FrontHealth{no_such_service, "there is no such service"};
   // Strangers may ask as often as they like: there is one look at a time, and its result serves all.
   const auto front = fronts_.try_emplace(service, std::make_shared<Front>(executor_)).first->second;
   while (front->asking) {
@@ -679,13 +680,7 @@ asio::awaitable<control::FrontHealth> Agent::front_health(std::string service) {
   const bool leaving = leaving_.now().has_value();
   if (front->leaving == leaving && host::now() - front->at < front_answer_kept) co_return front->health;
   front->asking = true;
-  front->health = leaving ? control::FrontHealth{not_now, "leaving"} : control::FrontHealth{good, ""};
-  if (leaving) {
-    const std::string left = co_await connections_left();  // The reason is an operator's, and not for everybody.
-    if (!left.empty()) front->health.text += "; " + left;
-  } else {
-    front->health = co_await look_at_front(service);
-  }
+  front->health = co_await look_at_front(service, leaving);
   front->leaving = leaving;
   front->at = host::now();
   front->asking = false;
@@ -693,19 +688,21 @@ asio::awaitable<control::FrontHealth> Agent::front_health(std::string service) {
   co_return front->health;
 }
 
-asio::awaitable<control::FrontHealth> Agent::look_at_front(std::string service) const {
-  constexpr unsigned good = 200;
-  constexpr unsigned not_now = 503;
+asio::awaitable<control::FrontHealth> Agent::look_at_front(std::string service, bool leaving) const {
+  if (leaving) {  // Why is an operator's word, and not for everybody.
+    const std::string left = co_await connections_left();
+    co_return control::FrontHealth{out_of_service, left.empty() ? "leaving" : "leaving; " + left};
+  }
   const auto found = runner(service);
-  if (!found) co_return control::FrontHealth{not_now, "the service left the configuration"};
+  if (!found) co_return control::FrontHealth{out_of_service, "the service left the configuration"};
   PerSide<Verdict> verdicts;
   for (const Side side : both_sides) verdicts[side] = found->state().sides[side].verdict;
   config::Service settings = found->service();
   Route route = found->state().effective;
   const std::string text = describe(route);
   const auto failure = co_await check_front(std::move(settings), std::move(route), verdicts);
-  if (failure) co_return control::FrontHealth{not_now, "the front does not answer: " + failure->reason};
-  co_return control::FrontHealth{good, "ok, " + text};
+  if (failure) co_return control::FrontHealth{out_of_service, "the front does not answer: " + failure->reason};
+  co_return control::FrontHealth{in_service, "ok, " + text};
 }
 
 json::object Agent::version() const { return json::object{{"version", version_text}, {"revision", revision_text}}; }

@@ -92,7 +92,7 @@ class Agent final : public control::Api {
   [[nodiscard]] boost::json::object instance_status() const;
   [[nodiscard]] boost::asio::awaitable<std::string> connections_left() const;
   [[nodiscard]] boost::asio::awaitable<void> own_the_state(std::string id);
-  [[nodiscard]] boost::asio::awaitable<control::FrontHealth> look_at_front(std::string service) const;
+  [[nodiscard]] boost::asio::awaitable<control::FrontHealth> look_at_front(std::string service, bool leaving) const;
   void go_to_initial_routes();
   [[nodiscard]] static boost::asio::awaitable<void> go_to_initial_route(std::shared_ptr<ServiceRunner> runner, Route route);
   void publish(const state::StampedRecord& record);

@@ -130,8 +130,9 @@ class World {
     }
     tell("agent starts, state {}, kernel {}", unreadable ? "unreadable" : disk_ ? describe(disk_->route) : "none",
          describe(kernel_now()));
-    unreadable_boot_ = unreadable;
     happen(event::Booted{durable, unreadable ? "not JSON" : "", found, boot_id()});
+    if (!alive_) return;  // Killed between two of the first actions.
+    if (unreadable && !state_.durable.route.all_rpm()) violated("unreadable state did not end at the RPM");
     // The rules as the agent wants them to be at its start: the table, and no redirect that is not in force.
     kernel_.table = true;
     if (state_.effective.all_rpm() && !state_.change) kernel_.route = Route{};
@@ -519,9 +520,6 @@ class World {
     if (truly_bad && !excused && !truly_bad_since_) truly_bad_since_ = now_;
     if (truly_bad_since_ && now_ - *truly_bad_since_ > 40s) violated("traffic stays on a container that does not answer, beside an RPM that does");
     if (auto_reverted_ && !state_.durable.route.all_rpm() && !state_.change) violated("after its own revert the agent went back to the container by itself");
-    if (unreadable_boot_ && !state_.durable.route.all_rpm() && requests_.empty()) violated("unreadable state did not end at the RPM");
-    if (unreadable_boot_ && state_.durable.route != Route{} && !state_.change && first_after_boot_) violated("unreadable state did not end at the RPM");
-    first_after_boot_ = false;
     if (failed_proof_ && !state_.change && state_.effective == *failed_proof_ && !failed_proof_->all_rpm() && !state_.repair_to) {
       violated("a flip stays although its proof failed");
     }
@@ -624,8 +622,6 @@ class World {
   std::uint64_t life_ = 0;
   ServiceState state_;
   std::uint64_t wake_ = 0;
-  bool first_after_boot_ = false;
-  bool unreadable_boot_ = false;
 
   Kernel kernel_;
   Instant kernel_busy_until_;
