@@ -7,6 +7,7 @@
 
 #include "daemon/version.hpp"
 #include "host/clock.hpp"
+#include "host/text.hpp"
 #include "workload/container_side.hpp"
 
 namespace dualdeploy::cli {
@@ -56,7 +57,7 @@ void check_enabled(const std::string& unit, Problems& problems) {
     problems.push_back(unit + ": systemd cannot be asked: " + asked.error().message);
     return;
   }
-  const std::string state = asked->output.substr(0, asked->output.find('\n'));
+  const std::string state = host::first_line(asked->output);
   if (state == "enabled" || state == "alias" || state == "generated") return;
   if (state.empty() || state == "not-found") {
     problems.push_back(unit + ": there is no such unit: install it, or mend the configuration");

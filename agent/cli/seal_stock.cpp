@@ -5,12 +5,12 @@
 #include <exception>
 
 #include "daemon/version.hpp"
+#include "host/text.hpp"
 #include "host/wall_clock.hpp"
 
 namespace dualdeploy::cli {
 
 namespace asio = boost::asio;
-namespace json = boost::json;
 using workload::EngineClient;
 
 namespace {
@@ -26,18 +26,12 @@ Expected<T> run_to_end(asio::io_context& loop, asio::awaitable<Expected<T>> task
   return outcome;
 }
 
-std::string text_of(const json::value& answer, std::string_view member) {
-  const json::object* object = answer.if_object();
-  const json::value* value = object != nullptr ? object->if_contains(member) : nullptr;
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
-
 /// The configured command's first line instead of the package's tag, as the agent takes it.
 Expected<std::string> revision_of(const config::RpmSide& rpm, const Package& package) {
   if (rpm.revision.empty()) return package.revision;
   auto result = run_program(rpm.revision);
   if (!result) return std::unexpected(std::move(result.error()).within("the rpm side's revision"));
-  return result->exit_status == 0 ? result->output.substr(0, result->output.find('\n')) : std::string();
+  return result->exit_status == 0 ? host::first_line(result->output) : std::string();
 }
 
 Expected<state::Manifest::Service> stock_of(const config::Service& service, BlockingEngine& engine) {
@@ -89,8 +83,7 @@ Expected<host::CommandResult> run_program(std::vector<std::string> argv, Millise
 }
 
 std::string first_line(const host::CommandResult& result) {
-  const std::string& said = result.output.empty() ? result.error : result.output;
-  return said.substr(0, said.find('\n'));
+  return host::first_line(result.output.empty() ? result.error : result.output);
 }
 
 Expected<Package> installed_package(const std::string& name) {
@@ -113,9 +106,9 @@ Expected<state::Manifest> take_stock(const Context& context, const config::Confi
                            std::string(daemon::revision_text),
                            {}};
   // An agent that does not run is as new as this program, which comes in the same package.
-  if (const auto agent = context.client().get("/v1/version")) {
-    manifest.version = text_of(*agent, "version");
-    manifest.revision = text_of(*agent, "revision");
+  if (const auto agent = context.client().get("/v1/version"); agent && agent->is_object()) {
+    manifest.version = host::text_of(agent->as_object(), "version");
+    manifest.revision = host::text_of(agent->as_object(), "revision");
   }
   BlockingEngine engine(config.agent.docker_socket);
   for (const config::Service& service : config.services) {

@@ -20,6 +20,7 @@
 
 #include "control/routes.hpp"
 #include "host/spawn.hpp"
+#include "host/text.hpp"
 
 namespace dualdeploy::control {
 
@@ -72,15 +73,11 @@ struct Following {
   bool overrun = false;
 
   void offer(const json::object& event) {
-    if (service && text_of(event) != *service) return;
+    if (service && host::text_of(event, "service") != *service) return;
     if (!overrun && !queue.try_send(error_code{}, json::serialize(event) + "\n")) {
       overrun = true;
       queue.close();  // What has been queued is still delivered.
     }
-  }
-  static std::string text_of(const json::object& event) {
-    const json::value* name = event.if_contains("service");
-    return name != nullptr && name->is_string() ? std::string(name->get_string()) : std::string();
   }
 };
 

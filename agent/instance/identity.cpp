@@ -6,11 +6,11 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/json.hpp>
 #include <charconv>
-#include <fstream>
 #include <random>
 
 #include "host/boot.hpp"
 #include "host/clock.hpp"
+#include "host/text.hpp"
 #include "state/files.hpp"
 
 namespace dualdeploy::instance {
@@ -25,20 +25,6 @@ constexpr const char* file_name = "instance.json";
 constexpr std::size_t file_limit = 4 * 1024;
 constexpr const char* route_tag = "tags/instance/dualdeploy-route";
 
-std::string first_line(const fs::path& file) {
-  std::ifstream stream(file);
-  std::string line;
-  std::getline(stream, line);
-  return line;
-}
-
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view blank = " \t\r\n";
-  const std::size_t begin = text.find_first_not_of(blank);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(blank) - begin + 1);
-}
-
 std::optional<Route> route_of(std::string_view text) {
   if (const auto side = side_named(text)) return Route::to(*side);
   if (text.ends_with('%')) text.remove_suffix(1);
@@ -46,11 +32,6 @@ std::optional<Route> route_of(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
   if (error != std::errc{} || end != text.data() + text.size() || percent < 0 || percent > 100) return std::nullopt;
   return Route::of(percent);
-}
-
-std::string member(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
 /// What one instance saved, out of the way and still there for the curious. What an image build recorded stays.
@@ -103,19 +84,19 @@ bool on_ec2(const config::Metadata& settings, const fs::path& firmware) {
   using Use = config::Metadata::Use;
   if (settings.use != Use::automatic) return settings.use == Use::on;
   // Nitro says so in its vendor fields, Xen in its firmware's version.
-  return first_line(firmware / "sys_vendor") == "Amazon EC2" || first_line(firmware / "board_vendor") == "Amazon EC2" ||
-         first_line(firmware / "bios_version").find("amazon") != std::string::npos;
+  return host::first_line_of(firmware / "sys_vendor") == "Amazon EC2" || host::first_line_of(firmware / "board_vendor") == "Amazon EC2" ||
+         host::first_line_of(firmware / "bios_version").find("amazon") != std::string::npos;
 }
 
 Expected<InitialRoutes> parse_initial_routes(std::string_view text) {
   InitialRoutes routes;
-  while (!trimmed(text).empty()) {
+  while (!host::trimmed(text).empty()) {
     const std::size_t comma = text.find(',');
-    const std::string_view part = trimmed(text.substr(0, comma));
+    const std::string_view part = host::trimmed(text.substr(0, comma));
     text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
     const std::size_t equals = part.find('=');
-    const auto route = equals == std::string_view::npos ? std::nullopt : route_of(trimmed(part.substr(equals + 1)));
-    const std::string_view service = trimmed(part.substr(0, equals));
+    const auto route = equals == std::string_view::npos ? std::nullopt : route_of(host::trimmed(part.substr(equals + 1)));
+    const std::string_view service = host::trimmed(part.substr(0, equals));
     if (!route || service.empty()) {
       return fail(ErrorCode::usage, "expected SERVICE=rpm, SERVICE=container or SERVICE=PERCENT (SERVICE may be *), got '" +
                                         std::string(part.substr(0, 100)) + "'");
@@ -130,7 +111,7 @@ std::optional<std::string> line_in_user_data(std::string_view user_data) {
   while (!user_data.empty()) {
     const std::size_t end = user_data.find('\n');
     const std::string_view line = user_data.substr(0, end);
-    if (line.starts_with(mark)) return std::string(trimmed(line.substr(mark.size())));
+    if (line.starts_with(mark)) return std::string(host::trimmed(line.substr(mark.size())));
     user_data = end == std::string_view::npos ? std::string_view() : user_data.substr(end + 1);
   }
   return std::nullopt;
@@ -143,7 +124,7 @@ std::optional<Remembered> remembered(const fs::path& directory) {
   const json::value value = json::parse(*content, error);
   if (error || !value.is_object()) return std::nullopt;
   const json::object& object = value.get_object();
-  Remembered found{member(object, "instance_id"), member(object, "boot_id"), member(object, "routes")};
+  Remembered found{host::text_of(object, "instance_id"), host::text_of(object, "boot_id"), host::text_of(object, "routes")};
   if (!is_instance_id(found.instance_id)) return std::nullopt;
   return found;
 }

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "host/spawn.hpp"
+#include "host/text.hpp"
 #include "instance/identity.hpp"
 
 namespace dualdeploy::instance {
@@ -22,7 +23,7 @@ constexpr Milliseconds longest_pause{60'000};
 /// lifecycle state, whoever said it.
 Expected<std::optional<std::string>> why_of_lifecycle(const std::optional<std::string>& said) {
   if (!said) return std::optional<std::string>{};
-  const std::string state = said->substr(0, said->find_last_not_of(" \t\r\n") + 1);
+  const std::string state(host::trimmed(*said));
   if (state == "InService" || state == "Detached") return std::optional<std::string>{};  // Detached: it goes on elsewhere.
   if (state == "Terminated" || state == "Standby" || state.starts_with("Warmed:")) {
     return std::optional("Auto Scaling: the target lifecycle state is " + state.substr(0, 50));
@@ -37,8 +38,8 @@ std::optional<std::string> why_of_spot(const std::optional<std::string>& notice)
   const json::value value = json::parse(*notice, error);
   if (error || !value.is_object()) return "Spot: an instance action is due";
   const auto text = [&](const char* name) {
-    const json::value* member = value.get_object().if_contains(name);
-    return member != nullptr && member->is_string() ? std::string(member->get_string().subview(0, 50)) : std::string("unknown");
+    const std::string member = host::text_of(value.get_object(), name);
+    return member.empty() ? "unknown" : member.substr(0, 50);
   };
   return "Spot: " + text("action") + " at " + text("time");
 }

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "host/command.hpp"
+#include "host/text.hpp"
 
 namespace dualdeploy::traffic {
 
@@ -79,7 +80,7 @@ asio::awaitable<Expected<void>> forget_udp_flows(ServiceRules service) {
     if (!result) co_return std::unexpected(std::move(result.error()).within("conntrack"));
     // It also ends with 1 when there was nothing to delete, and says how many there were.
     const bool told = result->error.find("flow entries have been deleted") != std::string::npos;
-    if (result->exit_status != 0 && !told) co_return fail("conntrack: " + result->error.substr(0, result->error.find('\n')));
+    if (result->exit_status != 0 && !told) co_return fail("conntrack: " + host::first_line(result->error));
   }
   co_return Expected<void>{};
 }

@@ -13,6 +13,7 @@
 #include "host/clock.hpp"
 #include "host/clock_watch.hpp"
 #include "host/command.hpp"
+#include "host/text.hpp"
 #include "host/wall_clock.hpp"
 #include "traffic/iptables_script.hpp"
 #include "traffic/nat_keeper.hpp"
@@ -22,8 +23,6 @@ namespace dualdeploy::traffic {
 namespace {
 
 namespace asio = boost::asio;
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 Moment this_moment() { return Moment{host::now(), host::wall_unix_ms()}; }
 
@@ -193,7 +192,7 @@ class IptablesBackend final : public Backend {
       limits.output_bytes = 16 * 1024 * 1024;
       auto result = co_await host::run_command(std::move(command), limits);
       if (!result) co_return std::unexpected(std::move(result.error()).within(program_name));
-      if (result->exit_status != 0) co_return fail(program_name + ": " + first_line(result->error));
+      if (result->exit_status != 0) co_return fail(program_name + ": " + host::first_line(result->error));
       text += result->output;
     }
     co_return parse_save(text);
@@ -211,7 +210,7 @@ class IptablesBackend final : public Backend {
     auto result = co_await host::run_command(std::move(command), limits);
     if (tables_) tables_->resume();
     if (!result) co_return std::unexpected(std::move(result.error()).within(program_name));
-    if (result->exit_status != 0) co_return fail(program_name + ": " + first_line(result->error));
+    if (result->exit_status != 0) co_return fail(program_name + ": " + host::first_line(result->error));
     co_return Expected<void>{};
   }
 

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "host/text.hpp"
 #include "traffic/inet_diag.hpp"
 #include "traffic/inet_diag_socket.hpp"
 
@@ -41,13 +42,6 @@ std::optional<inet_diag::End> end_of(int family, const std::string& address, std
   inet_diag::End end{.port = port};
   if (::inet_pton(family, address.c_str(), bytes_of(end.address, family)) != 1) return std::nullopt;
   return end;
-}
-
-std::string first_line_of(const fs::path& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
 }
 
 std::vector<std::string> control_groups(pid_t pid) {
@@ -142,7 +136,7 @@ Holders holders_of(std::uint32_t inode, pid_t pid) {
 }
 
 std::string describe_process(pid_t pid) {
-  const std::string name = first_line_of("/proc/" + std::to_string(pid) + "/comm");
+  const std::string name = host::first_line_of("/proc/" + std::to_string(pid) + "/comm");
   return (name.empty() ? "a process" : name) + " (" + std::to_string(pid) + ")";
 }
 

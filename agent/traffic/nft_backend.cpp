@@ -8,6 +8,7 @@
 
 #include "host/clock.hpp"
 #include "host/command.hpp"
+#include "host/text.hpp"
 #include "traffic/generation_watch.hpp"
 #include "traffic/nat_keeper.hpp"
 #include "traffic/nft_script.hpp"
@@ -16,9 +17,6 @@ namespace dualdeploy::traffic {
 namespace {
 
 namespace asio = boost::asio;
-
-/// nft says what it dislikes in several lines with a picture; the first says enough.
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 class NftBackend final : public Backend {
  public:
@@ -46,7 +44,7 @@ class NftBackend final : public Backend {
     if (!result) co_return std::unexpected(std::move(result.error()).within("nft list"));
     if (result->exit_status != 0) {
       if (result->error.find("No such file or directory") != std::string::npos) co_return Observed{};
-      co_return fail("nft list: " + first_line(result->error));
+      co_return fail("nft list: " + host::first_line(result->error));
     }
     co_return parse_listing(result->output);
   }
@@ -110,7 +108,7 @@ class NftBackend final : public Backend {
     --running_;
     settle_generations(result ? result->pid : 0);
     if (!result) co_return std::unexpected(std::move(result.error()).within("nft"));
-    if (result->exit_status != 0) co_return fail("nft: " + first_line(result->error));
+    if (result->exit_status != 0) co_return fail("nft: " + host::first_line(result->error));
     co_return Expected<void>{};
   }
 

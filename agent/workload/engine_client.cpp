@@ -8,6 +8,8 @@
 #include <boost/json.hpp>
 #include <charconv>
 
+#include "host/text.hpp"
+
 namespace dualdeploy::workload {
 
 namespace asio = boost::asio;
@@ -15,6 +17,7 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 namespace json = boost::json;
 using boost::system::error_code;
+using host::text_of;
 
 namespace {
 
@@ -44,10 +47,6 @@ std::optional<int> minor_of(std::string_view version) {
   return minor;
 }
 
-std::string text_of(const json::object& object, std::string_view member) {
-  const json::value* value = object.if_contains(member);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
 std::int64_t number_of(const json::object& object, std::string_view member) {
   const json::value* value = object.if_contains(member);
   return value != nullptr && value->is_int64() ? value->get_int64() : 0;

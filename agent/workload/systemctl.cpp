@@ -9,6 +9,7 @@
 
 #include "host/clock.hpp"
 #include "host/command.hpp"
+#include "host/text.hpp"
 #include "host/spawn.hpp"
 #include "workload/systemd.hpp"
 
@@ -30,8 +31,6 @@ std::string verb_of(UnitJob job) {
   }
   return {};
 }
-
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 std::int64_t number_of(std::string_view text) {
   // Newer versions name what 219 numbers: si_code of waitid(2).
@@ -95,7 +94,7 @@ class Systemctl final : public Systemd, public std::enable_shared_from_this<Syst
     limits.deadline = show_deadline;
     auto shown = co_await host::run_command(std::move(command), limits);
     if (!shown) co_return std::unexpected(std::move(shown.error()).within("systemctl show"));
-    if (shown->exit_status != 0) co_return fail(ErrorCode::unreachable, "systemctl show: " + first_line(shown->error));
+    if (shown->exit_status != 0) co_return fail(ErrorCode::unreachable, "systemctl show: " + host::first_line(shown->error));
     UnitView view = view_of(shown->output);
     if (view.active_state.empty()) co_return fail("systemctl show says nothing of " + unit);
     co_return view;
@@ -112,7 +111,7 @@ class Systemctl final : public Systemd, public std::enable_shared_from_this<Syst
     auto ended = co_await host::run_command(std::move(command), limits);
     if (!ended) co_return std::unexpected(std::move(ended.error()).within(what));
     if (ended->exit_status == 0) co_return Expected<void>{};
-    if (!lost_systemd(ended->error)) co_return fail(what + ": " + first_line(ended->error));
+    if (!lost_systemd(ended->error)) co_return fail(what + ": " + host::first_line(ended->error));
     co_return co_await by_state(job, std::move(unit), deadline);
   }
 

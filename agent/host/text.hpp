@@ -1,0 +1,20 @@
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+/// Small readings of what programs, files and peers say.
+namespace dualdeploy::host {
+
+/// Up to the first line feed: programs say the most important thing first.
+[[nodiscard]] std::string first_line(std::string_view text);
+/// Of a file; empty if it cannot be read.
+[[nodiscard]] std::string first_line_of(const std::filesystem::path& file);
+/// Without blanks and line feeds at either end.
+[[nodiscard]] std::string_view trimmed(std::string_view text);
+/// A member that is a text; empty if there is none.
+[[nodiscard]] std::string text_of(const boost::json::object& object, std::string_view member);
+
+}  // namespace dualdeploy::host
