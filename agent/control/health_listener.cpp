@@ -9,6 +9,7 @@
 #include <boost/beast/http.hpp>
 #include <list>
 
+#include "control/accept_loop.hpp"
 #include "host/spawn.hpp"
 
 namespace dualdeploy::control {
@@ -22,7 +23,6 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr Milliseconds accept_pause{100};
 constexpr Milliseconds retry_pause{2'000};
 constexpr std::uint32_t header_limit = 8 * 1024;
 constexpr std::size_t body_limit = 1024;
@@ -44,24 +44,13 @@ struct HealthListener::Impl : std::enable_shared_from_this<Impl> {
   Impl(asio::any_io_executor executor_in, Ask ask_in, Limits limits_in)
       : executor(std::move(executor_in)), ask(std::move(ask_in)), limits(limits_in), acceptor(executor) {}
 
-  static asio::awaitable<void> accept_loop(std::shared_ptr<Impl> self) {
-    while (!self->stopped) {
-      error_code error;
-      tcp::socket socket = co_await self->acceptor.async_accept(asio::redirect_error(asio::use_awaitable, error));
-      if (self->stopped) break;
-      if (error) {  // No file descriptors left, for example: not a busy loop.
-        asio::steady_timer pause(self->executor, accept_pause);
-        error_code ignored;
-        co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-        continue;
-      }
-      if (self->connections.size() >= self->limits.connections) {
-        self->connections.front()->close();
-        self->connections.pop_front();
-      }
-      self->connections.push_back(std::make_shared<Stream>(std::move(socket)));
-      host::spawn(self->executor, "health connection", serve(self, self->connections.back()));
+  void welcome(tcp::socket socket) {
+    if (connections.size() >= limits.connections) {
+      connections.front()->close();
+      connections.pop_front();
     }
+    connections.push_back(std::make_shared<Stream>(std::move(socket)));
+    host::spawn(executor, "health connection", serve(shared_from_this(), connections.back()));
   }
 
   static asio::awaitable<void> serve(std::shared_ptr<Impl> self, std::shared_ptr<Stream> stream) {
@@ -160,7 +149,7 @@ Expected<void> HealthListener::listen(const std::string& address) {
     acceptor.close(ignored);
     return fail("cannot listen on " + address + ": " + error.message());
   }
-  host::spawn(impl_->executor, "health listener", Impl::accept_loop(impl_));
+  host::spawn(impl_->executor, "health listener", accept_loop(impl_, std::shared_ptr<tcp::acceptor>(impl_, &acceptor)));
   return {};
 }
 

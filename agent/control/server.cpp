@@ -18,6 +18,7 @@
 #include <list>
 #include <map>
 
+#include "control/accept_loop.hpp"
 #include "control/routes.hpp"
 #include "host/spawn.hpp"
 #include "host/text.hpp"
@@ -33,8 +34,6 @@ using Stream = beast::basic_stream<Local, asio::any_io_executor>;
 using boost::system::error_code;
 
 namespace {
-
-constexpr Milliseconds accept_pause{100};
 
 http::response<http::string_body> response_of(const Reply& reply, bool keep_alive) {
   http::response<http::string_body> response(static_cast<http::status>(reply.status), 11);
@@ -99,21 +98,6 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
       : executor(std::move(executor_in)), api(api_in), limits(limits_in), access(std::move(access_in)) {}
 
   // ---- Accepting -------------------------------------------------------------------------------------------------
-
-  static asio::awaitable<void> accept_loop(std::shared_ptr<Impl> self, std::shared_ptr<Local::acceptor> acceptor) {
-    while (!self->stopped) {
-      error_code error;
-      Local::socket socket = co_await acceptor->async_accept(asio::redirect_error(asio::use_awaitable, error));
-      if (self->stopped) break;
-      if (error) {  // No file descriptors left, for example: not a busy loop.
-        asio::steady_timer pause(self->executor, accept_pause);
-        error_code ignored;
-        co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-        continue;
-      }
-      self->welcome(std::move(socket));
-    }
-  }
 
   void welcome(Local::socket socket) {
     auto peer = peer_of(socket.native_handle());
@@ -329,7 +313,7 @@ Expected<void> Server::listen(const std::filesystem::path& path) {
   constexpr mode_t everybody = 0666;  // The peer's credentials decide, not the mode.
   ::chmod(path.c_str(), everybody);
   impl_->acceptors.push_back(acceptor);
-  host::spawn(impl_->executor, "control socket", Impl::accept_loop(impl_, acceptor));
+  host::spawn(impl_->executor, "control socket", accept_loop(impl_, acceptor));
   return {};
 }
 
@@ -342,7 +326,7 @@ void Server::adopt(int socket) {
     return;
   }
   impl_->acceptors.push_back(acceptor);
-  host::spawn(impl_->executor, "control socket", Impl::accept_loop(impl_, acceptor));
+  host::spawn(impl_->executor, "control socket", accept_loop(impl_, acceptor));
 }
 
 void Server::stop() {
