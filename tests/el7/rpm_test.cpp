@@ -44,11 +44,6 @@ class El7 : public ::testing::Test {
   static void TearDownTestSuite() { fs::remove_all(work); }
   void SetUp() override { ASSERT_EQ(rpms.size(), 2U) << "packaging/rpm el7 --out build/rpm-el7"; }
 
-  static std::string do_shell(const std::string& command) {
-    const Outcome outcome = shell(command);
-    EXPECT_EQ(outcome.status, 0) << command << "\n" << outcome.output;
-    return outcome.output;
-  }
   static std::vector<std::string> programs() {
     std::vector<std::string> found;
     for (const auto& entry : fs::recursive_directory_iterator(work)) {

@@ -4,13 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
-#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <regex>
 #include <sstream>
 
-#include "instance/support/shell.hpp"
+#include "instance/support/instance.hpp"
 
 namespace dualdeploy::testing {
 namespace {
@@ -24,27 +23,6 @@ using ::testing::MatchesRegex;
 const std::string packer_directory = DD_SOURCE_DIR "/packaging/packer";
 // It never asks anybody for newer versions of itself.
 const std::string packer = "env CHECKPOINT_DISABLE=1 PACKER_LOG= PACKER_CACHE_DIR=/tmp/dualdeploy-packer packer ";
-
-std::string do_shell(const std::string& command) {
-  Outcome outcome = shell(command);
-  EXPECT_EQ(outcome.status, 0) << command << "\n" << outcome.output;
-  while (outcome.output.ends_with('\n')) outcome.output.pop_back();
-  return outcome.output;
-}
-
-std::string rpm_directory() {
-  const char* given = std::getenv("DUALDEPLOY_RPMS");
-  return given != nullptr ? given : DD_SOURCE_DIR "/build/rpm";
-}
-
-/// A directory that goes with the test.
-struct Scratch {
-  std::string path = do_shell("mktemp -d /tmp/dualdeploy-bake-XXXXXX");
-  Scratch() = default;
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() { do_shell("rm -rf " + path); }
-};
 
 json::value json_of(const std::string& path) {
   std::ifstream stream(path);
@@ -200,47 +178,25 @@ TEST(Bake, SsmDocumentLetsThroughWordsAlone) {
 }
 
 /// A machine as it comes from the shelf: ssh, sudo and a user, and nothing of ours.
-class BareInstance {
+class BareInstance : public Instance {
  public:
-  BareInstance(std::string name, const std::string& public_key) : name_(std::move(name)) {
-    (void)tool("down " + name_);
-    do_shell(tool_path + "up " + name_);
-    do_shell(tool_path + "push " + name_ + " " + public_key + " /root/key.pub");
+  explicit BareInstance(const std::string& public_key) : Instance("bake", Agent::bare) {
+    push(public_key, "/root/key.pub");
     do_inside(
-        "echo 127.0.1.1 $(hostname) >>/etc/hosts; useradd -m -s /bin/bash admin;"
+        "set -e; echo 127.0.1.1 $(hostname) >>/etc/hosts; useradd -m -s /bin/bash admin;"
         "install -d -m 700 -o admin /home/admin/.ssh;"
         "install -m 600 -o admin /root/key.pub /home/admin/.ssh/authorized_keys; rm /root/key.pub;"
         "echo 'admin ALL=(ALL) NOPASSWD:ALL' >/etc/sudoers.d/admin;"
         "ssh-keygen -A; systemctl unmask ssh.service; systemctl enable --now ssh.service");
   }
-  BareInstance(const BareInstance&) = delete;
-  BareInstance& operator=(const BareInstance&) = delete;
-  ~BareInstance() { (void)tool("down " + name_); }
-
-  [[nodiscard]] Outcome tool(const std::string& arguments) const { return shell(tool_path + arguments); }
-  [[nodiscard]] Outcome inside(const std::string& command) const {
-    return tool("exec " + name_ + " -- sh -c " + quoted(command) + " </dev/null");
-  }
-  std::string do_inside(const std::string& command) const {
-    return do_shell(tool_path + "exec " + name_ + " -- sh -ec " + quoted(command) + " </dev/null");
-  }
-  std::string do_client(const std::string& command) const {
-    return do_shell(tool_path + "client " + name_ + " -- " + command + " </dev/null");
-  }
-  void power_off() const { do_shell(tool_path + "stop " + name_); }
-  void power_on() const { do_shell(tool_path + "start " + name_); }
   /// A command in the root directory of the instance's disk, while it is off.
-  std::string on_disk(const std::string& command) const {
-    const std::string state = "/run/dualdeploy-test/" + name_;
+  static std::string on_disk(const std::string& command) {
+    const std::string state = "/run/dualdeploy-test/bake";
     return do_shell("disk=$(cat " + state + "/disk) base=$(cat " + state +
                     "/base); export disk base; unshare --mount sh -ec " +
                     quoted("[ ! -d $disk/upper ] || mount -t overlay -o ro,lowerdir=$disk/upper:$base overlay $disk/root; "
                            "mount --bind $disk/docker $disk/root/var/lib/docker; cd $disk/root; " + command));
   }
-
- private:
-  static inline const std::string tool_path = DD_SOURCE_DIR "/tests/instance/instance ";
-  std::string name_;
 };
 
 /// What Packer and the instance are given: RPMs, a git repository served on the client host, a key.
@@ -277,10 +233,10 @@ void expect_sealed(const BareInstance& instance, const std::string& revision) {
 
 /// The image's first instance: as it always was, and the container ready.
 void expect_dual(const BareInstance& instance) {
-  EXPECT_THAT(instance.do_inside("cat /etc/machine-id"), MatchesRegex("[0-9a-f]{32}"));
-  EXPECT_EQ(instance.do_client("curl -s --retry 10 --retry-connrefused http://192.0.2.1/"), "hello from rpm");
+  EXPECT_THAT(instance.do_inside("cat /etc/machine-id"), MatchesRegex("[0-9a-f]{32}\n"));
+  EXPECT_EQ(instance.do_client("curl -s --retry 10 --retry-connrefused http://192.0.2.1/"), "hello from rpm\n");
   instance.do_inside("dualctl flip sample container --wait --timeout 60s");
-  EXPECT_EQ(instance.do_client("curl -s http://192.0.2.1/"), "hello from container");
+  EXPECT_EQ(instance.do_client("curl -s http://192.0.2.1/"), "hello from container\n");
 }
 
 /// Each script again, by hand: what is done stays done, and what cannot be right is refused.
@@ -321,16 +277,16 @@ void expect_scripts_to_know(const BareInstance& instance, const Materials& mater
 
 TEST(Bake, ABareImageBecomesASealedOne) {
   const Materials materials;
-  const BareInstance instance("bake", materials.scratch.path + "/key.pub");
+  const BareInstance instance(materials.scratch.path + "/key.pub");
   materials.serve(instance);
   const std::string which_boot = "cat /proc/sys/kernel/random/boot_id";
   const std::string before = instance.do_inside(which_boot);
   const std::string log = instance.do_client(materials.build_command());
   EXPECT_THAT(log, HasSubstr("is commit " + materials.commit));
   EXPECT_NE(instance.do_inside(which_boot), before) << "it did not reboot\n" << log;
-  instance.power_off();
+  instance.stop();
   expect_sealed(instance, materials.commit.substr(0, 12));
-  instance.power_on();
+  instance.start();
   expect_dual(instance);
   expect_scripts_to_know(instance, materials);
 }

@@ -10,6 +10,7 @@
 #include <sstream>
 #include <thread>
 
+#include "instance/support/background.hpp"
 #include "instance/support/held.hpp"
 #include "instance/support/instance.hpp"
 #include "instance/support/load.hpp"
@@ -297,15 +298,14 @@ TEST(Health, RollingRebootBehindHaproxy) {
     instance->until_healthy();
     instance->flip("container");
   }
-  const std::string directory = "/tmp/dualdeploy-haproxy";
-  (void)shell("rm -rf " + directory + "; mkdir " + directory);
+  const Scratch scratch;
+  const std::string& directory = scratch.path;
   const std::string server = " check port 9180 inter 200ms fall 2 rise 2";
   std::ofstream(directory + "/haproxy.cfg")
       << "global\n  stats socket " << directory << "/stats\ndefaults\n  mode http\n  retries 0\n  timeout connect 2s\n  timeout client 10s\n"
          "  timeout server 10s\nlisten front\n  bind 127.0.0.1:8000\n  option httpchk GET /healthz/sample\n"
          "  server one 192.0.2.1:80" << server << "\n  server two 192.0.2.1:80 namespace dd-lbtwo-cli" << server << "\n";
-  std::string pid = one.do_client("haproxy -f " + directory + "/haproxy.cfg >" + directory + "/log 2>&1 & echo $!");
-  pid.erase(pid.find_last_not_of('\n') + 1);
+  const Background haproxy(one, "haproxy -f " + directory + "/haproxy.cfg", directory + "/log");
   const auto up = [&](const std::string& name) {
     return one.client("echo 'show stat' | socat - " + directory + "/stats | grep '^front," + name + ",' | grep -q ',UP,'").status == 0;
   };
@@ -321,7 +321,6 @@ TEST(Health, RollingRebootBehindHaproxy) {
   EXPECT_EQ(report.errors, "") << report.text << one.client("tail -20 " + directory + "/log").output;
   std::printf("rolling reboot of two instances behind HAProxy: %ld requests, errors: %s\n", report.requests,
               report.errors.empty() ? "none" : report.errors.c_str());
-  (void)shell("kill " + pid + "; tail --pid=" + pid + " -f /dev/null; rm -rf " + directory);
 }
 
 /// How long from power to the first answer, with the agent and without: it is in nobody's way.

@@ -14,12 +14,12 @@ namespace dualdeploy::testing {
 
 namespace json = boost::json;
 
-namespace {
 std::string rpm_directory() {
   const char* given = std::getenv("DUALDEPLOY_RPMS");
   return given != nullptr ? given : DD_SOURCE_DIR "/build/rpm";
 }
 
+namespace {
 /// The RPM whose file name begins so, of whatever release; none: "".
 std::string rpm_of(const std::string& begins) {
   for (const auto& entry : std::filesystem::directory_iterator(rpm_directory())) {
@@ -34,6 +34,7 @@ Instance::Instance(const std::string& name, Agent agent) : name_(name) {
   (void)tool("down " + name_);
   const Outcome up = tool("up " + name_);
   EXPECT_EQ(up.status, 0) << up.output;
+  if (agent == Agent::bare) return;
   do_inside(kernel().prepare);
   push(rpm_of("dualdeploy-sample-0"), "/root/sample.rpm");
   push(rpm_of("dualdeploy-0"), "/root/dualdeploy.rpm");

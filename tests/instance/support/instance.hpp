@@ -11,9 +11,17 @@
 /// image built inside. Commands are those of tests/instance/instance.
 namespace dualdeploy::testing {
 
+/// The RPMs under test: DUALDEPLOY_RPMS, or build/rpm.
+std::string rpm_directory();
+
 class Instance {
  public:
-  enum class Agent { running, installed, absent };
+  enum class Agent {
+    running,
+    installed,
+    absent,  ///< The sample service alone.
+    bare,    ///< Nothing of ours at all.
+  };
   explicit Instance(const std::string& name, Agent agent = Agent::running);
   /// Boots the disk of another, which is stopped, as an image.
   Instance(const std::string& name, const Instance& image);

@@ -35,17 +35,11 @@ MetadataService::~MetadataService() {
 void MetadataService::start() {
   const std::string log = directory_ / "log";
   fs::remove(log);
-  pid_ = instance_.do_client("python3 " DD_SOURCE_DIR "/tests/instance/support/metadata_service.py 192.0.2.2 8169 " +
-                             directory_.string() + " >" + log + " 2>&1 & echo $!");
-  pid_.erase(pid_.find_last_not_of('\n') + 1);
+  program_.emplace(instance_, "python3 " DD_SOURCE_DIR "/tests/instance/support/metadata_service.py 192.0.2.2 8169 " + directory_.string(), log);
   instance_.until("the metadata service listens", [&] { return shell("grep -q listening " + log).status == 0; });
 }
 
-void MetadataService::stop() {
-  if (pid_.empty()) return;
-  (void)shell("kill " + pid_ + "; tail --pid=" + pid_ + " -f /dev/null");
-  pid_.clear();
-}
+void MetadataService::stop() { program_.reset(); }
 
 void MetadataService::set(const std::string& path, const std::string& value) const {
   if (value.empty()) {

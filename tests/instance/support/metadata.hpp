@@ -1,9 +1,10 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
-#include "instance/support/instance.hpp"
+#include "instance/support/background.hpp"
 
 namespace dualdeploy::testing {
 
@@ -31,7 +32,7 @@ class MetadataService {
  private:
   const Instance& instance_;
   std::filesystem::path directory_;
-  std::string pid_;
+  std::optional<Background> program_;
 };
 
 }  // namespace dualdeploy::testing

@@ -1,5 +1,6 @@
 #include "instance/support/shell.hpp"
 
+#include <gtest/gtest.h>
 #include <sys/wait.h>
 
 #include <array>
@@ -16,6 +17,13 @@ Outcome shell(const std::string& command) {
   const int status = ::pclose(pipe);
   outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return outcome;
+}
+
+std::string do_shell(const std::string& command) {
+  Outcome outcome = shell(command);
+  EXPECT_EQ(outcome.status, 0) << command << "\n" << outcome.output;
+  while (outcome.output.ends_with('\n')) outcome.output.pop_back();
+  return outcome.output;
 }
 
 std::string quoted(const std::string& text) {
