@@ -6,6 +6,8 @@
 #include <array>
 #include <optional>
 
+#include "core/endpoint.hpp"
+
 namespace dualdeploy::config {
 namespace {
 
@@ -81,33 +83,10 @@ bool is_address(std::string_view text) {
          inet_pton(AF_INET6, copy.c_str(), bytes.data()) == 1;
 }
 
-/// "A.B.C.D:PORT" or "[A:B::C]:PORT".
-bool is_socket_address(std::string_view text) {
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string_view::npos) return false;
-  std::string_view host = text.substr(0, colon);
-  const std::string_view port = text.substr(colon + 1);
-  if (host.starts_with('[') && host.ends_with(']')) {
-    host = host.substr(1, host.size() - 2);
-    if (!host.contains(':')) return false;
-  } else if (host.contains(':')) {
-    return false;
-  }
-  if (!is_address(host) || port.empty() || port.size() > 5) return false;
-  unsigned number = 0;
-  for (const char c : port) {
-    if (!digits.contains(c)) return false;
-    number = number * 10 + static_cast<unsigned>(c - '0');
-  }
-  return number >= 1 && number <= 65535;
-}
-
-bool is_http_endpoint(std::string_view text) {
-  constexpr std::string_view scheme = "http://";
-  if (!text.starts_with(scheme)) return false;
-  text.remove_prefix(scheme.size());
-  if (is_socket_address(text)) return true;
-  return text.starts_with('[') ? is_socket_address(std::string(text) + ":80") : is_address(text) && !text.contains(':');
+bool is_listen(std::string_view text) {
+  if (text == "off") return true;
+  const auto endpoint = endpoint_in(text);
+  return endpoint && endpoint->port != 0;
 }
 
 bool is_http_path(std::string_view text) {
@@ -237,9 +216,9 @@ const Form absolute_path{is_absolute_path, "an absolute path without '..'"};
 const Form socket_path{[](std::string_view text) { return is_absolute_path(text) && text.size() <= 107; },
                        "the absolute path of a socket, at most 107 bytes, such as /var/run/docker.sock"};
 const Form address{is_address, "an IPv4 or IPv6 address, such as 127.0.0.1 or ::1"};
-const Form listen{[](std::string_view text) { return text == "off" || is_socket_address(text); },
-                  "off, or an address and a port, such as 127.0.0.1:9180, 0.0.0.0:9180 or [::]:9180"};
-const Form http_endpoint{is_http_endpoint, "http:// with an address and maybe a port, such as http://169.254.169.254"};
+const Form listen{is_listen, "off, or an address and a port, such as 127.0.0.1:9180, 0.0.0.0:9180 or [::]:9180"};
+const Form http_endpoint{[](std::string_view text) { return parse_endpoint(text).has_value(); },
+                         "http:// with an address and maybe a port, such as http://169.254.169.254"};
 const Form http_path{is_http_path, "a path that begins with '/', without spaces, such as /healthz"};
 const Form http_host{[](std::string_view text) { return consists_of(text, "._:[]-", 255); },
                      "a host name or address, such as shop.example or localhost:8080"};

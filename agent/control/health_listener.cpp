@@ -10,6 +10,7 @@
 #include <list>
 
 #include "control/accept_loop.hpp"
+#include "core/endpoint.hpp"
 #include "host/spawn.hpp"
 
 namespace dualdeploy::control {
@@ -131,13 +132,11 @@ asio::awaitable<void> HealthListener::try_again(HealthListener* listener, std::s
 }
 
 Expected<void> HealthListener::listen(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  std::string host = address.substr(0, colon);
-  if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
+  const auto where = endpoint_in(address);
+  if (!where) return fail(ErrorCode::usage, "'" + address + "' is no address with a port");
   error_code error;
-  const auto ip = asio::ip::make_address(host, error);
-  if (error || colon == std::string::npos) return fail(ErrorCode::usage, "'" + address + "' is no address with a port");
-  const tcp::endpoint endpoint(ip, static_cast<std::uint16_t>(std::stoul(address.substr(colon + 1))));
+  const auto ip = asio::ip::make_address(where->address);
+  const tcp::endpoint endpoint(ip, where->port);
   tcp::acceptor& acceptor = impl_->acceptor;
   acceptor.open(endpoint.protocol(), error);
   if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);

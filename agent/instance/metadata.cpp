@@ -49,9 +49,8 @@ struct Token {
 };
 
 /// The whole text as a decimal number.
-template <class Number>
-std::optional<Number> number_in(std::string_view text) {
-  Number number = 0;
+std::optional<std::int64_t> number_in(std::string_view text) {
+  std::int64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return number;
@@ -94,38 +93,6 @@ std::string why_not_read(const error_code& error, Milliseconds timeout) {
 }
 
 }  // namespace
-
-std::string Endpoint::authority() const {
-  const std::string host = !address.contains(':') ? address : "[" + address + "]";
-  return port == 80 ? host : host + ":" + std::to_string(port);
-}
-
-Expected<Endpoint> parse_endpoint(std::string_view text) {
-  const auto wrong = [text] {
-    return fail(ErrorCode::usage, "'" + std::string(text) +
-                                      "' is no endpoint; expected http:// with an IPv4 or [IPv6] address and maybe a "
-                                      "port, such as http://169.254.169.254 or http://[fd00:ec2::254]:80");
-  };
-  constexpr std::string_view scheme = "http://";
-  if (!text.starts_with(scheme)) return wrong();
-  const std::string_view authority = text.substr(scheme.size());
-  const bool bracketed = authority.starts_with('[');
-  const std::size_t host_end = bracketed ? authority.find(']') : authority.find(':');
-  if (bracketed && host_end == std::string_view::npos) return wrong();
-  const std::string_view host = bracketed ? authority.substr(1, host_end - 1) : authority.substr(0, host_end);
-  // make_address() takes a zone as well ("fe80::1%eth0"), which no Host header has.
-  error_code error;
-  const auto address = asio::ip::make_address(std::string(host), error);
-  if (error || address.is_v6() != bracketed || host.contains('%')) return wrong();
-  Endpoint endpoint{std::string(host)};
-  std::string_view rest = host_end == std::string_view::npos ? std::string_view() : authority.substr(host_end);
-  if (bracketed) rest.remove_prefix(1);
-  if (rest.empty()) return endpoint;
-  const auto port = rest.front() == ':' ? number_in<std::uint16_t>(rest.substr(1)) : std::nullopt;
-  if (!port || *port == 0) return wrong();
-  endpoint.port = *port;
-  return endpoint;
-}
 
 struct Metadata::Impl {
   using Self = std::shared_ptr<Impl>;
@@ -193,7 +160,7 @@ struct Metadata::Impl {
     if (!answer) co_return std::unexpected(answer.error());
     if (answer->status != 200) co_return std::unexpected(self->unreachable(asked, meaning_of(answer->status)));
     if (!is_token(answer->body)) co_return std::unexpected(self->unreachable(asked, "the answer is no token"));
-    const std::int64_t told = number_in<std::int64_t>(answer->lifetime).value_or(token_seconds);
+    const std::int64_t told = number_in(answer->lifetime).value_or(token_seconds);
     const std::chrono::seconds lifetime{std::clamp(told, std::int64_t{0}, token_seconds)};
     self->token = Token{answer->body, begun + lifetime - token_margin};
     co_return std::move(answer->body);

@@ -10,23 +10,12 @@
 #include <string>
 #include <string_view>
 
+#include "core/endpoint.hpp"
 #include "core/error.hpp"
 #include "core/time.hpp"
 #include "host/clock.hpp"
 
 namespace dualdeploy::instance {
-
-/// Where an HTTP service without TLS is: a literal address, since nothing here may depend on a resolver.
-struct Endpoint {
-  std::string address;  ///< IPv4 or IPv6, without brackets.
-  std::uint16_t port = 80;
-  /// As in the header Host (RFC 9110, section 7.2): "169.254.169.254", "[::1]:8080".
-  [[nodiscard]] std::string authority() const;
-  bool operator==(const Endpoint&) const = default;
-};
-
-/// Splits "http://host[:port]", host being IPv4 or [IPv6]. Error: `usage`, says what is expected.
-[[nodiscard]] Expected<Endpoint> parse_endpoint(std::string_view text);
 
 /// The EC2 instance metadata service, version 2 (docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-metadata.html
 /// and configuring-instance-metadata-service.html): a token first, kept for its six hours, then values. A connection a
