@@ -62,6 +62,11 @@ bool within(const std::vector<std::string>& inner, const std::vector<std::string
   return true;
 }
 
+/// Of a server's end: the client has not closed its own (RFC 9293, 3.3.2).
+bool client_still_there(std::uint8_t state) {
+  return state == TCP_SYN_RECV || state == TCP_ESTABLISHED || state == TCP_FIN_WAIT1 || state == TCP_FIN_WAIT2;
+}
+
 bool has_open(const fs::path& process, const std::string& link) {
   std::error_code error;
   for (fs::directory_iterator entry(process / "fd", error), end; !error && entry != end; entry.increment(error)) {
@@ -115,7 +120,7 @@ Expected<bool> connection_at(bool v6, const std::string& client_address, std::ui
   }
   // Where there is no connection the kernel finds the listener.
   return std::ranges::any_of(answer->sockets, [client_port](const inet_diag::Socket& socket) {
-    return socket.state != TCP_LISTEN && socket.remote.port == client_port;
+    return client_still_there(socket.state) && socket.remote.port == client_port;
   });
 }
 

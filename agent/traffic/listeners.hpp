@@ -24,8 +24,9 @@ struct Listener {
 /// All listening TCP sockets of this network namespace.
 [[nodiscard]] Expected<std::vector<Listener>> tcp_listeners();
 
-/// Whether a connection of this client has its server's end here, at this port: after address translation that is not the
-/// port that the client asked for.
+/// Whether an open connection of this client has its server's end here, at this port: after address translation that is not
+/// the port that the client asked for. An end whose client has said goodbye does not count: it lingers (TIME_WAIT, CLOSE_WAIT;
+/// RFC 9293, 3.3.2) when the client's port already belongs to another connection, perhaps to another server.
 [[nodiscard]] Expected<bool> connection_at(bool v6, const std::string& client_address, std::uint16_t client_port,
                                            const std::string& server_address, std::uint16_t server_port);
 

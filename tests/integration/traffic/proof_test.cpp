@@ -31,7 +31,11 @@ class ProofTest : public ::testing::Test {
   void SetUp() override {
     if (!separate) GTEST_SKIP() << "needs root, for a network namespace";
     ASSERT_EQ(std::system("nft flush ruleset"), 0);
+    local_ports("32768 60999");
     what.ports = {config::Port{.front = 80, .rpm = 80, .container = 8080}};
+  }
+  static void local_ports(const std::string& range) {
+    ASSERT_EQ(std::system(("echo " + range + " > /proc/sys/net/ipv4/ip_local_port_range").c_str()), 0);
   }
   void listen(const std::string& address, std::uint16_t port) {
     const auto ip = boost::asio::ip::make_address(address);
@@ -90,11 +94,30 @@ TEST_F(ProofTest, SourcePortsThatAreTakenDoNotMislead) {
   listen("0.0.0.0", 8080);
   redirect(8080);
   // Of the source ports that the kernel prefers, every tenth already has a tracked connection to the container's port.
-  ASSERT_EQ(std::system("echo '30000 30399' > /proc/sys/net/ipv4/ip_local_port_range"), 0);
+  local_ports("30000 30399");
   for (int i = 0; i < 20; ++i) {
     tcp::socket direct(loop);
     direct.connect(tcp::endpoint(boost::asio::ip::make_address("127.0.0.1"), 8080));
   }
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(proved(container), "");
+}
+
+TEST_F(ProofTest, EndsThatLingerOnTheServersSideDoNotMislead) {
+  listen("0.0.0.0", 80);
+  listen("0.0.0.0", 8080);
+  local_ports("31000 31399");
+  // The RPM says goodbye first, so that its end stays in TIME_WAIT (RFC 9293, 3.6.1). The client's port is free again at once.
+  for (int i = 0; i < 200; ++i) {
+    tcp::socket client(loop);
+    client.connect(tcp::endpoint(boost::asio::ip::make_address("127.0.0.1"), 80));
+    tcp::socket server = acceptors.front().accept();
+    server.close();
+    boost::system::error_code end;
+    char byte = 0;
+    client.read_some(boost::asio::buffer(&byte, 1), end);
+    EXPECT_EQ(end, boost::asio::error::eof);
+  }
+  redirect(8080);
   for (int i = 0; i < 20; ++i) EXPECT_EQ(proved(container), "");
 }
 
