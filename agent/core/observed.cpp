@@ -52,7 +52,8 @@ void Decision::on(const event::Booted& boot) {
         state_.durable.route = Route{};
         state_.durable.confirm.reset();
         save_later(now_);
-        note({.kind = RecordKind::interrupted, .from = saved, .to = Route{},
+        note({.kind = RecordKind::interrupted, .actor = unfinished ? unfinished->actor : Actor{}, .from = saved, .to = Route{},
+              .reason = unfinished ? unfinished->reason : "",
               .message = "the kernel was already back at the RPM; the saved route follows"});
         return;
       }

@@ -13,6 +13,7 @@
 #include "daemon/status.hpp"
 #include "daemon/version.hpp"
 #include "host/clock.hpp"
+#include "host/crash_point.hpp"
 #include "host/logging.hpp"
 #include "host/spawn.hpp"
 #include "host/wall_clock.hpp"
@@ -100,6 +101,7 @@ asio::awaitable<void> Agent::take_over() {
     spdlog::error("cannot read the kernel rules: {}", observed.error().message);
     observed = traffic::Observed{};
   }
+  host::crash_point("kernel observed");
   for (const config::Service& service : config_.services) {
     const auto added = add_service(service);
     KernelRoute kernel;
@@ -109,7 +111,9 @@ asio::awaitable<void> Agent::take_over() {
     }
     added->boot(load(service.policy.name), kernel);
   }
+  host::crash_point("rules to establish");
   if (auto established = co_await establish(); !established) retry_establish();
+  host::crash_point("rules established");
   for (const auto& [name, runner] : runners_) runner->begin();
   taken_over_ = true;
   changed();
@@ -478,8 +482,11 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::rescue(std::string reaso
 // ---- The instance -------------------------------------------------------------------------------------------------
 
 state::Store::Loaded Agent::load(const std::string& service) {
-  if (!identity_.unusable.empty()) return {.durable = std::nullopt, .trouble = identity_.unusable};
+  if (!identity_.unusable.empty()) return {.durable = std::nullopt, .trouble = identity_.unusable, .late_record = ""};
   state::Store::Loaded loaded = store_.load(service);
+  if (!loaded.late_record.empty()) {
+    spdlog::info("{}: the agent ended before this was in the history; it is now: {}", service, loaded.late_record);
+  }
   if (loaded.durable || !loaded.trouble.empty()) return loaded;
   auto wanted = identity_.initial.find(service);
   if (wanted == identity_.initial.end()) wanted = identity_.initial.find("*");

@@ -6,8 +6,10 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "daemon/hooks.hpp"
+#include "daemon/transition.hpp"
 #include "host/boot.hpp"
 #include "host/clock.hpp"
+#include "host/crash_point.hpp"
 #include "host/logging.hpp"
 #include "host/spawn.hpp"
 #include "host/wall_clock.hpp"
@@ -141,11 +143,13 @@ void ServiceRunner::drain() {
     if (begun_ && !actions_.empty()) {
       const Action action = std::move(actions_.front());
       actions_.pop_front();
+      host::crash_point(std::visit(Transition{}, action));
       std::visit([this](const auto& what) { carry_out(what); }, action);
       continue;
     }
     const Event event = std::move(events_.front());
     events_.pop_front();
+    host::crash_point(std::visit(Transition{}, event));
     for (Action& action : step(state_, event, host::now())) actions_.push_back(std::move(action));
     stepped = true;
   }
@@ -235,12 +239,12 @@ asio::awaitable<void> ServiceRunner::apply(std::shared_ptr<ServiceRunner> self, 
 }
 
 void ServiceRunner::carry_out(const action::Save& save) {
-  surroundings_->store.save(service_.policy.name, save.durable,
-                            [self = shared_from_this(), ticket = save.ticket,
-                             record = save.record](std::optional<Error> error) {
-                              if (!error && record) self->record(*record);
-                              self->happen(event::Saved{ticket, std::move(error)});
-                            });
+  surroundings_->store.save(
+      service_.policy.name, save.durable, save.record,
+      [self = shared_from_this(), ticket = save.ticket](std::optional<Error> error, const std::optional<state::StampedRecord>& record) {
+        if (record) self->surroundings_->on_record(*record);
+        self->happen(event::Saved{ticket, std::move(error)});
+      });
 }
 
 void ServiceRunner::carry_out(const action::Operate& wanted) {

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "host/crash_point.hpp"
+
 namespace dualdeploy::state {
 namespace {
 
@@ -51,11 +53,13 @@ Expected<void> write_atomically(const std::filesystem::path& path, std::string_v
       return std::unexpected(std::move(written.error()).within(temporary.string()));
     }
   }
+  host::crash_point("file written aside");
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     const int why = errno;
     ::unlink(temporary.c_str());
     return fail_errno("rename to " + path.string(), why);
   }
+  host::crash_point("file in place");
   const File directory(path.parent_path(), O_RDONLY | O_DIRECTORY);
   if (!directory.open() || ::fsync(directory.fd()) != 0) return fail_errno("fsync of " + path.parent_path().string(), errno);
   return {};
@@ -71,6 +75,7 @@ Expected<void> append_durably(const std::filesystem::path& path, std::string_vie
   char last = '\n';
   if (before.st_size > 0 && ::pread(file.fd(), &last, 1, before.st_size - 1) == 1 && last != '\n') text = "\n";
   text += content;
+  host::crash_point("history to write");
   auto written = write_all(file.fd(), text);
   if (written && ::fdatasync(file.fd()) != 0) written = fail_errno("fdatasync", errno);
   if (!written) {

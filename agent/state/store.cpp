@@ -127,39 +127,78 @@ Store::Loaded Store::load(const std::string& service) {
   if (fs::symlink_status(path, ignored).type() == fs::file_type::not_found) return {};
 
   auto content = read_file(path, state_file_limit);
-  if (!content) return {std::nullopt, "the saved state cannot be read: " + content.error().message};
+  if (!content) return {std::nullopt, "the saved state cannot be read: " + content.error().message, ""};
   boost::system::error_code error;
   const json::value value = json::parse(*content, error);
   Expected<Durable> durable = error ? fail("it is not JSON: " + error.message()) : durable_from_json(value);
-  if (durable) return {std::move(*durable), ""};
+  if (durable) {
+    Loaded loaded{std::move(*durable), "", ""};
+    const json::value* record = value.get_object().if_contains("record");
+    const json::value* id = record != nullptr && record->is_object() ? record->get_object().if_contains("id") : nullptr;
+    if (id != nullptr && id->is_int64() && lacks(static_cast<std::uint64_t>(id->get_int64()))) {
+      last_id_ = std::max(last_id_, static_cast<std::uint64_t>(id->get_int64()));
+      loaded.late_record = json::serialize(*record);
+      keep(record->get_object());
+      (void)writer_->push([this, line = loaded.late_record + "\n"] { writer_->append_line(line); });
+    }
+    return loaded;
+  }
 
   fs::path aside = path;
   aside += ".unreadable";
   fs::rename(path, aside, ignored);
-  return {std::nullopt, "the saved state " + path.string() + " cannot be used: " + durable.error().message +
-                            " (kept as " + aside.string() + ")"};
+  return {std::nullopt,
+          "the saved state " + path.string() + " cannot be used: " + durable.error().message + " (kept as " + aside.string() + ")",
+          ""};
 }
 
-void Store::save(const std::string& service, const Durable& durable, OnSaved on_saved) {
-  const auto done = std::make_shared<OnSaved>(std::move(on_saved));
-  const bool taken = writer_->push([path = service_file(directory_, service), text = json::serialize(to_json(durable)) + "\n",
-                                    executor = writer_->executor, done] {
+void Store::save(const std::string& service, const Durable& durable, std::optional<Record> record, OnSaved on_saved) {
+  struct Job {
+    OnSaved done;
+    std::optional<StampedRecord> stamped;
+    std::string line;
+  };
+  const auto job = std::make_shared<Job>();
+  job->done = std::move(on_saved);
+  json::object state = to_json(durable);
+  if (record) {
+    job->stamped = StampedRecord{++last_id_, host::wall_unix_ms(), service, std::move(*record)};
+    state["record"] = to_json(*job->stamped);
+    job->line = json::serialize(state["record"]) + "\n";
+  }
+  const bool taken = writer_->push([this, path = service_file(directory_, service), text = json::serialize(state) + "\n", job] {
     auto written = write_atomically(path, text);
-    boost::asio::post(executor, [done, error = written ? std::nullopt : std::optional(std::move(written.error()))] {
-      (*done)(error);
+    const bool saved = written.has_value();
+    boost::asio::post(writer_->executor, [this, job, error = saved ? std::nullopt : std::optional(std::move(written.error()))] {
+      if (!error && job->stamped) keep(to_json(*job->stamped));
+      job->done(error, error ? std::nullopt : job->stamped);
     });
+    // Nobody waits for it, and no other state of this service comes in between.
+    if (saved && job->stamped) writer_->append_line(job->line);
   });
   if (!taken) {
-    boost::asio::post(writer_->executor, [done] { (*done)(Error{ErrorCode::failed, "the disk does not answer"}); });
+    boost::asio::post(writer_->executor, [job] { job->done(Error{ErrorCode::failed, "the disk does not answer"}, {}); });
   }
 }
 
 StampedRecord Store::append(const std::string& service, Record record) {
   StampedRecord stamped{++last_id_, host::wall_unix_ms(), service, std::move(record)};
-  recent_.push_back(to_json(stamped));
-  if (recent_.size() > recent_limit) recent_.pop_front();
-  (void)writer_->push([this, line = json::serialize(recent_.back()) + "\n"] { writer_->append_line(line); });
+  json::object object = to_json(stamped);
+  (void)writer_->push([this, line = json::serialize(object) + "\n"] { writer_->append_line(line); });
+  keep(std::move(object));
   return stamped;
+}
+
+void Store::keep(json::object record) {
+  recent_.push_back(std::move(record));
+  if (recent_.size() > recent_limit) recent_.pop_front();
+}
+
+/// Whether the history begins before this record and does not have it.
+bool Store::lacks(std::uint64_t id) const {
+  const auto id_of = [](const json::object& record) { return static_cast<std::uint64_t>(record.at("id").to_number<std::int64_t>()); };
+  return (recent_.empty() || id_of(recent_.front()) < id) &&
+         std::ranges::none_of(recent_, [&](const json::object& record) { return id_of(record) == id; });
 }
 
 std::vector<json::object> Store::history(const std::optional<std::string>& service, std::size_t limit,
@@ -192,8 +231,7 @@ void Store::read_history() {
       const json::value* id = value.get_object().if_contains("id");
       if (id == nullptr || !id->is_int64()) continue;
       last_id_ = std::max(last_id_, static_cast<std::uint64_t>(id->get_int64()));
-      recent_.push_back(std::move(value.get_object()));
-      if (recent_.size() > recent_limit) recent_.pop_front();
+      keep(std::move(value.get_object()));
     }
   }
 }

@@ -21,8 +21,10 @@ class Store {
   struct Loaded {
     std::optional<Durable> durable;
     std::string trouble;  ///< There was a state and it cannot be used. The file is kept aside for the curious.
+    std::string late_record;  ///< What save() had no time to write to the history; it is there now.
   };
-  using OnSaved = std::function<void(std::optional<Error>)>;
+  /// The record is the one given to save(), stamped, when the state is saved.
+  using OnSaved = std::function<void(std::optional<Error>, std::optional<StampedRecord>)>;
 
   /// Creates the directories if needed and reads the history. `history_bytes`: of all history files together.
   Store(boost::asio::any_io_executor executor, std::filesystem::path directory, std::int64_t history_bytes);
@@ -32,8 +34,10 @@ class Store {
 
   [[nodiscard]] Loaded load(const std::string& service);
 
-  /// `on_saved` is called on the executor once the state is durable or is known not to be.
-  void save(const std::string& service, const Durable& durable, OnSaved on_saved);
+  /// `on_saved` is called on the executor once the state is durable or is known not to be. `record` tells of the change that
+  /// this state is the end of: it is on disk together with the state and follows into the history. An agent that ends in
+  /// between has it written there by load().
+  void save(const std::string& service, const Durable& durable, std::optional<Record> record, OnSaved on_saved);
 
   /// Stamps the record with the next number and the time, and keeps it, in memory at once and on disk soon.
   StampedRecord append(const std::string& service, Record record);
@@ -48,6 +52,8 @@ class Store {
  private:
   struct Writer;
   void read_history();
+  void keep(boost::json::object record);
+  [[nodiscard]] bool lacks(std::uint64_t id) const;
 
   std::filesystem::path directory_;
   std::deque<boost::json::object> recent_;  ///< Bounded; what `history` answers from.

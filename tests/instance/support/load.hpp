@@ -4,6 +4,7 @@
 #include <string>
 
 #include "instance/support/instance.hpp"
+#include "instance/support/shell.hpp"
 
 namespace dualdeploy::testing {
 
@@ -11,7 +12,7 @@ namespace dualdeploy::testing {
 class Load {
  public:
   enum class Kind { keep_alive, connection_per_request };
-  Load(const Instance& instance, Kind kind, int seconds, const std::string& host = "192.0.2.1");
+  Load(const Instance& instance, Kind kind, int seconds, const std::string& host = "192.0.2.1", int connections = 16);
 
   struct Report {
     long requests = 0;
@@ -21,8 +22,12 @@ class Load {
   [[nodiscard]] bool is_over() const;
   /// Waits for the end.
   Report finish();
+  /// Ends it now.
+  Report stop();
 
  private:
+  const Instance& instance_;
+  Scratch scratch_;
   std::future<Outcome> run_;
 };
 

@@ -25,9 +25,12 @@ class StoreTest : public ::testing::Test {
   }
   ~StoreTest() override { fs::remove_all(directory); }
 
-  std::optional<Error> save(Store& store, const Durable& durable) {
+  std::optional<Error> save(Store& store, const Durable& durable, const std::optional<Record>& record = {}) {
     std::optional<std::optional<Error>> outcome;
-    store.save("shop", durable, [&](std::optional<Error> error) { outcome = std::move(error); });
+    store.save("shop", durable, record, [&](std::optional<Error> error, const std::optional<StampedRecord>& stamped) {
+      EXPECT_EQ(stamped.has_value(), record.has_value() && !error);
+      outcome = std::move(error);
+    });
     store.flush();
     loop.restart();
     loop.run();
@@ -53,6 +56,40 @@ TEST_F(StoreTest, WhatIsSavedIsLoaded) {
   EXPECT_EQ(loaded.durable->route, durable.route);
   EXPECT_EQ(loaded.durable->hold->reason, durable.hold->reason);
   EXPECT_EQ(loaded.durable->intent->to, durable.intent->to);
+}
+
+TEST_F(StoreTest, ARecordIsOnDiskWithItsState) {
+  const Record flip{.kind = RecordKind::flip, .actor = Actor{1000, 7, "alice"}, .from = Route{}, .to = Route{25}, .message = "done"};
+  {
+    Store store(loop.get_executor(), directory, 1 << 20);
+    store.append("shop", {.kind = RecordKind::adopt, .message = "before"});
+    EXPECT_FALSE(save(store, Durable{.route = Route{25}}, flip));
+    store.append("shop", {.kind = RecordKind::adopt, .message = "after"});
+    store.flush();
+    EXPECT_EQ(store.history("shop", 10, false).size(), 3);
+  }
+  {  // It has reached the history: nothing to do.
+    Store store(loop.get_executor(), directory, 1 << 20);
+    EXPECT_EQ(store.load("shop").late_record, "");
+    EXPECT_EQ(store.history("shop", 10, false).size(), 3);
+  }
+  // As an agent leaves it that ends in between.
+  const std::string history = *read_file(directory / "history.jsonl", 1 << 20);
+  const std::size_t second = history.find('\n') + 1;
+  put("history.jsonl", history.substr(0, second));
+  for (const bool first_time : {true, false}) {
+    Store store(loop.get_executor(), directory, 1 << 20);
+    EXPECT_EQ(store.load("shop").late_record.empty(), !first_time);
+    store.flush();
+    const auto known = store.history("shop", 10, true);
+    ASSERT_EQ(known.size(), 2);
+    EXPECT_EQ(known.back().at("actor").at("user"), "alice");
+    EXPECT_EQ(known.back().at("to"), "container 25%");
+  }
+  EXPECT_EQ(*read_file(directory / "history.jsonl", 1 << 20), history.substr(0, history.find('\n', second) + 1));
+  // The numbers go on after it.
+  Store store(loop.get_executor(), directory, 1 << 20);
+  EXPECT_EQ(store.append("shop", {.kind = RecordKind::adopt}).id, 3);
 }
 
 TEST_F(StoreTest, UnusableStateIsSaidAndKept) {
