@@ -32,6 +32,21 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
       : executor(executor_in), backend(std::move(backend_in)), settings(settings_in), on_drift(std::move(drift)),
         on_lease(std::move(lease)), turn(executor_in), check_timer(executor_in), renewal_timer(executor_in) {}
 
+  /// Everything of ours, anew.
+  asio::awaitable<Expected<void>> write_all() {
+    auto written = co_await backend->replace(rules);
+    doubtful = !written;
+    co_return written;
+  }
+
+  /// One service's change; everything where that fails (rules flushed a moment ago, stood down) or would not be enough.
+  asio::awaitable<Expected<void>> write_change(ServiceRules before, ServiceRules after) {
+    Expected<void> done = fail("not tried");
+    if (established && !doubtful) done = co_await backend->change(before, after, rules.lease);
+    if (!done) done = co_await write_all();
+    co_return done;
+  }
+
   /// Starts the loops, once.
   void begin() {
     if (std::exchange(begun, true)) return;
@@ -91,7 +106,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     if (unchanged && as_wanted(*observed)) co_return;
     const std::string what = !observed->table_present ? "our table was gone" : unchanged ? "our leases had ended" : "our rules were changed";
     Drift drift{what, who.empty() ? "somebody" : who, {}, {}};
-    auto repaired = co_await backend->replace(rules);
+    auto repaired = co_await write_all();
     drift.took = host::now() - began;
     if (repaired) {
       ++repairs;
@@ -127,7 +142,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
       }
       // Somebody else was at work at the same moment: write ours once more before it is taken for right.
       noticed_at.reset();
-      if (auto written = co_await backend->replace(rules); !written) {
+      if (auto written = co_await write_all(); !written) {
         spdlog::warn("cannot write the kernel rules: {}", written.error().message);
       }
     }
@@ -165,7 +180,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
       const auto held = co_await self->turn.take();
       if (!self->established || self->stopped) continue;
       auto renewed = co_await self->backend->renew(self->rules);
-      if (!renewed) renewed = co_await self->backend->replace(self->rules);
+      if (!renewed) renewed = co_await self->write_all();
       if (!renewed || failing) self->on_lease(renewed ? std::nullopt : std::optional(renewed.error()));
       failing = !renewed;
     }
@@ -187,6 +202,8 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
   bool begun = false;
   bool renewal_due = false;
   bool established = false;
+  /// A transaction failed: the kernel may hold something else than `rules`, and a change from there would miss it.
+  bool doubtful = false;
   bool stopped = false;
 };
 
@@ -223,6 +240,7 @@ asio::awaitable<Expected<void>> Router::establish(Rules rules) {
   if (!written) co_return written;
   impl->rules = std::move(rules);
   impl->established = true;
+  impl->doubtful = false;
   impl->begin();
   impl->renewal_timer.cancel();  // The lease may be another one now.
   co_await impl->learn();
@@ -240,10 +258,7 @@ asio::awaitable<Expected<void>> Router::set_route(std::string service, Route rou
   wanted.until = until;
   wanted.active = !route.all_rpm();
 
-  Expected<void> done = fail("not tried");
-  if (impl->established) done = co_await impl->backend->change(before, wanted, impl->rules.lease);
-  // The kernel may not hold what we think (flushed a moment ago, stood down): write everything.
-  if (!done) done = co_await impl->backend->replace(impl->rules);
+  auto done = co_await impl->write_change(before, wanted);
   if (!done) {
     // What is wanted stays wanted when it is the way to the RPM: the lease of the old redirect must not be renewed.
     if (!route.all_rpm()) wanted = before;
@@ -265,9 +280,7 @@ asio::awaitable<Expected<void>> Router::hold(std::string service, std::optional<
   if (found == impl->rules.services.end()) co_return fail("service " + service + " has no rules");
   const ServiceRules before = found->second;
   found->second.held_until = until;
-  Expected<void> done = fail("not tried");
-  if (impl->established) done = co_await impl->backend->change(before, found->second, impl->rules.lease);
-  if (!done) done = co_await impl->backend->replace(impl->rules);
+  auto done = co_await impl->write_change(before, found->second);
   if (!done) {
     found->second = before;
     co_return done;

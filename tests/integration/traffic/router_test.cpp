@@ -17,6 +17,7 @@
 #include "traffic/iptables_backend.hpp"
 #include "traffic/nft_backend.hpp"
 #include "traffic/rescue.hpp"
+#include "integration/traffic/unwilling_backend.hpp"
 #include "unit/support_loop.hpp"
 
 namespace dualdeploy::traffic {
@@ -61,7 +62,7 @@ class RouterTest : public ::testing::TestWithParam<Kind> {
     if (!separate) GTEST_SKIP() << "needs root, for a network namespace";
     for (const Kind& each : kinds) sh(each.flush);
     sh("for f in iptables ip6tables; do for t in nat filter; do $f-legacy -t $t -X; done; done");
-    router.emplace(loop.get_executor(), kind.make(loop.get_executor()), Router::Settings{60s},
+    router.emplace(loop.get_executor(), std::make_unique<testing::UnwillingBackend>(kind.make(loop.get_executor()), refuses), Router::Settings{60s},
                    [this](const Router::Drift& drift) { drifts.push_back(drift); },
                    [this](const std::optional<Error>& error) { lease_errors.push_back(error); });
     for (const std::string name : {"shop", "api"}) {
@@ -101,11 +102,26 @@ class RouterTest : public ::testing::TestWithParam<Kind> {
   const Kind& kind = GetParam();
   static inline bool separate = false;
   boost::asio::io_context loop;
+  bool refuses = false;  ///< Transactions fail.
   std::optional<Router> router;
   Rules rules;
   std::vector<Router::Drift> drifts;
   std::vector<std::optional<Error>> lease_errors;
 };
+
+/// A way back that failed is not done by asking again for what is wanted already.
+TEST_P(RouterTest, AWayBackThatFailedIsCarriedOutOnceItCanBe) {
+  ASSERT_TRUE(run(router->establish(rules)));
+  ASSERT_TRUE(run(router->set_route("shop", Route::of(100))));
+  refuses = true;
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_FALSE(run(router->set_route("shop", Route{})));
+    EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::active);
+  }
+  refuses = false;
+  ASSERT_TRUE(run(router->set_route("shop", Route{})));
+  EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::none);
+}
 
 TEST_P(RouterTest, SharesAndTestersAreReadBack) {
   ASSERT_TRUE(run(router->establish(rules)));
