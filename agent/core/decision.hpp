@@ -26,6 +26,7 @@ class Decision {
   // ---- observed.cpp ----
   void on(const event::Booted& boot);
   void on(const event::Probed& probe);
+  [[nodiscard]] bool could_be_checked(const event::Probed& probe);
   void on(const event::Reported& report);
   void on(const event::Operated& done);
   void on(const event::PolicyChanged& changed);

@@ -1,5 +1,6 @@
 #include "core/error.hpp"
 
+#include <cerrno>
 #include <cstring>
 
 namespace dualdeploy {
@@ -17,7 +18,20 @@ std::string_view name_of(ErrorCode code) {
 }
 
 std::unexpected<Error> fail_errno(std::string_view what, int errno_value) {
-  return fail(ErrorCode::failed, std::string(what) + ": " + std::strerror(errno_value));
+  return std::unexpected(Error{ErrorCode::failed, std::string(what) + ": " + std::strerror(errno_value), errno_value});
+}
+
+bool is_exhaustion(int errno_value) {
+  switch (errno_value) {
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+    case ENOBUFS:
+    case EAGAIN:         // fork(2): no process left.
+    case EADDRNOTAVAIL:  // connect(2): no port left.
+      return true;
+    default: return false;
+  }
 }
 
 }  // namespace dualdeploy

@@ -25,6 +25,7 @@ enum class ErrorCode {
 struct Error {
   ErrorCode code = ErrorCode::failed;
   std::string message;
+  int system_error = 0;  ///< errno(3), where the operating system said no; else 0.
 
   [[nodiscard]] Error within(std::string_view context) && {
     message.insert(0, ": ");
@@ -45,5 +46,8 @@ using Expected = std::expected<T, Error>;
 }
 /// An error of the operating system: "TEXT: strerror(errno_value)".
 [[nodiscard]] std::unexpected<Error> fail_errno(std::string_view what, int errno_value);
+
+/// Whether an errno means that this process or machine has run out of descriptors, memory, ports or processes.
+[[nodiscard]] bool is_exhaustion(int errno_value);
 
 }  // namespace dualdeploy

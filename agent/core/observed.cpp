@@ -69,6 +69,7 @@ void Decision::on(const event::Probed& probe) {
   if (probe.started < side.died_at) return;  // Says nothing of the present process.
   // With handover both sides have the same port: who is down is not the one that answers.
   if (state_.policy.strategy == Strategy::handover && known_down(side)) return;
+  if (!could_be_checked(probe)) return;
   side.last_probe_at = now_;
   if (!probe.failure) {
     side.failed_in_row = 0;
@@ -93,6 +94,20 @@ void Decision::on(const event::Probed& probe) {
     judge(probe.side, Verdict::sick, probe.failure->reason);
     side.not_before = std::max(side.not_before, now_ + restart_delay(probe.side));
   }
+}
+
+/// Whether the probe says anything of its side; if not, whoever is on call has to know that nobody looks.
+bool Decision::could_be_checked(const event::Probed& probe) {
+  const bool inconclusive = probe.failure && probe.failure->inconclusive;
+  std::string& trouble = side(probe.side).check_trouble;
+  if (inconclusive && trouble.empty()) {
+    note({.kind = RecordKind::alarm, .side = probe.side, .message = "cannot be checked: " + probe.failure->reason + "; its last verdict stands",
+          .result = Result::failed});
+  } else if (!inconclusive && !trouble.empty()) {
+    note({.kind = RecordKind::alarm, .side = probe.side, .message = "can be checked again"});
+  }
+  trouble = inconclusive ? probe.failure->reason : "";
+  return !inconclusive;
 }
 
 void Decision::on(const event::Reported& report) {

@@ -278,6 +278,7 @@ struct SideState {
   std::optional<ProbeFailure> last_failure;
   Instant last_failure_at;
   std::optional<Instant> last_probe_at;
+  std::string check_trouble;  ///< Why the agent cannot check it at present: the verdict is an old one.
   // Starts by the agent.
   bool operating = false;
   int attempts = 0;  ///< In a row, since it was last healthy for restart_reset.

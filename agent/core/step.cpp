@@ -94,6 +94,10 @@ std::vector<std::string> alarms(const ServiceState& state) {
                     std::string(container == Verdict::healthy ? "; the container is healthy" : ""));
   }
   if (!state.save_trouble.empty()) texts.push_back("the state cannot be saved: " + state.save_trouble);
+  for (const Side side : both_sides) {
+    const std::string& trouble = state.sides[side].check_trouble;
+    if (!trouble.empty()) texts.push_back("the " + std::string(name_of(side)) + " side cannot be checked: " + trouble);
+  }
   return texts;
 }
 

@@ -88,6 +88,8 @@ enum class Verdict : std::uint8_t { unknown, healthy, sick };
 struct ProbeFailure {
   std::string reason;   ///< "HTTP status 503, expected 200", "connection refused", "no answer within 2s".
   std::string excerpt;  ///< The first bytes of the body or the command's output; printable, bounded.
+  /// The agent could not even try, for want of descriptors, memory, ports or processes: this says nothing of the side.
+  bool inconclusive = false;
   bool operator==(const ProbeFailure&) const = default;
 };
 

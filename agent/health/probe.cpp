@@ -44,6 +44,11 @@ std::optional<ProbeFailure> failed(std::string reason, std::string_view excerpt 
   return ProbeFailure{std::move(reason), excerpt_of(excerpt)};
 }
 
+/// The agent itself had not what it takes.
+std::optional<ProbeFailure> not_made(std::string reason) {
+  return ProbeFailure{.reason = std::move(reason), .excerpt = "", .inconclusive = true};
+}
+
 std::string no_answer(const config::Check& check, std::string_view stage) {
   return "no answer within " + format_duration(check.timeout) + " (" + std::string(stage) + ")";
 }
@@ -74,10 +79,12 @@ asio::awaitable<std::optional<ProbeFailure>> connect(beast::tcp_stream& stream, 
   if (error) co_return failed("'" + address + "' is no address");
   const tcp::endpoint target(literal, port);
   stream.socket().open(target.protocol(), error);
+  if (error && is_exhaustion(error.value())) co_return not_made("cannot open a socket: " + error.message());
   if (error) co_return failed("cannot open a socket: " + error.message());
   set_mark(stream, identity.mark);
   stream.expires_after(check.timeout);
   co_await stream.async_connect(target, asio::redirect_error(asio::use_awaitable, error));
+  if (error == boost::system::errc::address_not_available) co_return not_made(connect_reason(check, target, error));
   if (error) co_return failed(connect_reason(check, target, error));
   co_return std::nullopt;
 }
@@ -180,6 +187,7 @@ asio::awaitable<std::optional<ProbeFailure>> probe_exec(const config::Check& che
   host::CommandLimits limits;
   limits.deadline = check.timeout;
   auto result = co_await host::run_command(std::move(command), limits);
+  if (!result && is_exhaustion(result.error().system_error)) co_return not_made(std::move(result.error().message));
   if (!result) co_return failed(result.error().message);
   if (result->exit_status == 0) co_return std::nullopt;
   co_return failed("exit status " + std::to_string(result->exit_status),

@@ -231,7 +231,7 @@ asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLim
   process::posix::default_launcher launcher;
   error_code failed;
   Run::Process child = launcher(executor, failed, program, arguments, process::process_environment(environment), setup);
-  if (failed) co_return fail("cannot run " + program + ": " + failed.message());
+  if (failed) co_return fail_errno("cannot run " + program, failed.value());
   const pid_t pid = child.id();
 
   const auto run = std::make_shared<Run>(executor, in, out, err);

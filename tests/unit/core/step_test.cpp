@@ -455,6 +455,29 @@ TEST(Step, ProbeOfADeadProcessIsNotBelieved) {
   EXPECT_EQ(world.state.sides[Side::container].verdict, Verdict::sick);
 }
 
+TEST(Step, ACheckThatCouldNotBeMadeSaysNothing) {
+  World world;
+  world.boot().both_healthy();
+  (void)world.flip(Side::container);
+  for (int i = 0; i < 10; ++i) {
+    for (const Side side : both_sides) {
+      world.on(event::Probed{side, world.now, ProbeFailure{.reason = "Too many open files", .excerpt = "", .inconclusive = true}});
+    }
+    world.wait(1s);
+  }
+  EXPECT_EQ(world.state.effective, container);
+  EXPECT_EQ(world.state.sides[Side::container].verdict, Verdict::healthy);
+  EXPECT_THAT(alarms(world.state), ::testing::ElementsAre("the rpm side cannot be checked: Too many open files",
+                                                          "the container side cannot be checked: Too many open files"));
+  // Told once, and once more when it is over; real failures count as ever.
+  const auto told = std::ranges::count_if(world.records, [](const Record& record) { return record.kind == RecordKind::alarm; });
+  EXPECT_EQ(told, 2);
+  world.pass(Side::rpm).pass(Side::container);
+  EXPECT_TRUE(alarms(world.state).empty());
+  world.fail_check(Side::container, 3);
+  EXPECT_EQ(world.state.effective, rpm);
+}
+
 TEST(Step, ReplacedProcessHasToProveItself) {
   World world;
   world.boot().both_healthy();

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <boost/asio/ip/tcp.hpp>
 #include <thread>
@@ -111,6 +113,31 @@ TEST(Probe, Refused) {
     port = tcp::acceptor(loop, tcp::endpoint(boost::asio::ip::make_address("127.0.0.1"), 0)).local_endpoint().port();
   }
   EXPECT_THAT(check(http(), port)->reason, HasSubstr("connection refused by 127.0.0.1:"));
+}
+
+/// No descriptor left is the agent's own trouble, for whichever kind of check.
+TEST(Probe, WithoutDescriptorsNothingIsSaid) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  boost::asio::io_context loop;  // Has its own descriptors before there are none.
+  boost::asio::steady_timer timer(loop);
+  const int next = ::dup(0);
+  ::close(next);
+  const rlimit none{static_cast<rlim_t>(next), before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  config::Check exec;
+  exec.probe = config::ExecCheck{.command = {"/bin/true"}};
+  const auto by_http = testing::run(loop, probe(http(), 1, {}));
+  const auto by_exec = testing::run(loop, probe(exec, 1, {}));
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  for (const auto& failure : {by_http, by_exec}) {
+    ASSERT_TRUE(failure);
+    EXPECT_TRUE(failure->inconclusive) << failure->reason;
+    EXPECT_THAT(failure->reason, HasSubstr("Too many open files"));
+  }
+  const auto refused = testing::run(loop, probe(http(), 1, {}));
+  ASSERT_TRUE(refused);
+  EXPECT_FALSE(refused->inconclusive) << refused->reason;
 }
 
 TEST(Probe, Tcp) {
