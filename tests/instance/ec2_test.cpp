@@ -250,8 +250,8 @@ TEST(Health, TellsLoadBalancersWhatClientsSee) {
   instance.do_inside("dualctl join");
   EXPECT_THAT(healthz(instance), HasSubstr("200"));
 
-  // Nobody answers at the front: neither the container (stopped) nor the RPM.
-  instance.do_inside("systemctl stop sample; docker stop -t 0 dualdeploy-sample");
+  // Nobody answers at the front, and the agent can start neither side.
+  instance.do_inside("systemctl mask -q --runtime --now sample; docker rmi -f dualdeploy-sample; docker rm -f dualdeploy-sample");
   instance.until("it fails", [&] { return healthz(instance).find("503") != std::string::npos; });
 }
 
@@ -261,14 +261,14 @@ TEST(Health, FailsBeforeTheInstanceStops) {
   instance.write_agent_config(health_settings);
   instance.do_inside("systemctl enable sample; systemctl start dualdeployd");
   instance.until_healthy();
-  // Both looked at 50 times a second, each line: seconds, health, front.
+  // Both looked at, 50 times a second, until the front is gone. Each line: seconds, health, front.
   auto watch = std::async(std::launch::async, [&] {
-    return instance.client("end=$(($(date +%s) + 12)); while [ $(date +%s) -lt $end ]; do "
-                           "echo $(date +%s.%N) $(curl -s -m 1 -o /dev/null -w '%{http_code}' http://192.0.2.1:9180/healthz/sample) "
-                           "$(curl -s -m 1 -o /dev/null -w '%{http_code}' http://192.0.2.1/); sleep 0.02; done");
+    return instance.client("end=$(($(date +%s) + 90)); front=200; while [ $front = 200 ] && [ $(date +%s) -lt $end ]; do at=$(date +%s.%N); "
+                           "health=$(curl -s -m 1 -o /dev/null -w '%{http_code}' http://192.0.2.1:9180/healthz/sample); "
+                           "front=$(curl -s -m 1 -o /dev/null -w '%{http_code}' http://192.0.2.1/); echo $at $health $front; sleep 0.02; done");
   });
   std::this_thread::sleep_for(500ms);  // Some lines of the time before.
-  instance.reboot();
+  instance.stop();
   const std::string seen = watch.get().output;
   double first_failure = 0;
   double last_good_front = 0;
@@ -279,12 +279,13 @@ TEST(Health, FailsBeforeTheInstanceStops) {
   bool stopped = false;
   while (lines >> at >> health >> front) {
     if (health != "200" && first_failure == 0) first_failure = at;
-    if (first_failure > 0 && front != "200") stopped = true;
-    if (front == "200" && !stopped) last_good_front = at;
+    if (front == "200") last_good_front = at;
+    stopped = front != "200";
   }
   ASSERT_TRUE(stopped) << seen;
   EXPECT_GE(last_good_front - first_failure, 1.5) << seen;  // leave_for is 2 s.
   std::printf("the health failed %.2f s before the front did\n", last_good_front - first_failure);
+  instance.start();
   instance.until("healthy after the boot", [&] { return healthz(instance).find("200") != std::string::npos; });
 }
 
