@@ -2,8 +2,6 @@
 
 namespace dualdeploy {
 
-using Phase = Change::Phase;
-
 void Decision::on(const event::Requested& request) {
   if (!state_.booted) {
     refuse(request, RecordKind::alarm, "the agent is still starting; try again in a moment");
@@ -66,9 +64,7 @@ void Decision::obey(const event::Requested& request, const RescueCommand&) { ope
 
 void Decision::operator_revert(const event::Requested& request, RecordKind kind) {
   state_.failover_latched = false;
-  const bool under_way = state_.change && state_.change->to.all_rpm() &&
-                         (state_.change->phase == Phase::applying || state_.change->handover);
-  if (under_way) {
+  if (going_home()) {
     state_.change->requests.push_back(request.request);  // The same thing is being done already.
     return;
   }

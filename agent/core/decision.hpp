@@ -97,6 +97,7 @@ class Decision {
   void retry_kernel();
   void retry_save();
   [[nodiscard]] bool heading_for_container() const;
+  [[nodiscard]] bool going_home() const;
   [[nodiscard]] bool fails_while_running(Side which) const;
 
   // ---- Small pieces, for all ----

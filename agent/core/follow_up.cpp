@@ -43,14 +43,18 @@ void Decision::revert_if_container_sick() {
   const bool on_container = state_.effective.uses(Side::container) || heading_for_container();
   if (!on_container || state_.sides[Side::container].verdict != Verdict::sick) return;
   if (state_.sides[Side::rpm].verdict == Verdict::sick) return;  // Never fail closed.
-  const bool under_way = state_.change && state_.change->to.all_rpm() && has_begun(*state_.change);
-  if (under_way) return;
+  if (going_home()) return;
   if (state_.repair_to && state_.repair_to->all_rpm() && !heading_for_container()) return;
   const std::string why = "container: " + sick_reason(side(Side::container));
   supersede("the container became sick meanwhile");
   state_.change = begin(RecordKind::auto_revert, Route{}, Actor{}, why);
   state_.failover_latched = true;
   apply_change();
+}
+
+/// A change brings everything to the RPM and waits for nothing else, such as the disk, any more.
+bool Decision::going_home() const {
+  return state_.change && state_.change->to.all_rpm() && (state_.change->phase == Phase::applying || state_.change->handover);
 }
 
 void Decision::expire_unconfirmed() {
