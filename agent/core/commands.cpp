@@ -39,7 +39,7 @@ void Decision::obey(const event::Requested& request, const FlipCommand& flip) {
   change.wait_until = now_ + flip.wait.value_or(Milliseconds{0});
   supersede("superseded by a flip of " + request.actor.user);
   state_.change = std::move(change);
-  state_.failover_latched = false;
+  state_.failover_latched = state_.rpm_chosen = false;
   if (!wait) start_flip();
 }
 
@@ -64,6 +64,7 @@ void Decision::obey(const event::Requested& request, const RescueCommand&) { ope
 
 void Decision::operator_revert(const event::Requested& request, RecordKind kind) {
   state_.failover_latched = false;
+  state_.rpm_chosen = state_.sides[Side::rpm].verdict == Verdict::sick;
   if (going_home()) {
     state_.change->requests.push_back(request.request);  // The same thing is being done already.
     return;

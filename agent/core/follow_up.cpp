@@ -73,7 +73,8 @@ void Decision::expire_unconfirmed() {
 }
 
 void Decision::fail_over() {
-  if (state_.policy.rpm_unhealthy != RpmUnhealthy::failover || state_.failover_latched || now_ < state_.failover_at) return;
+  if (state_.policy.rpm_unhealthy != RpmUnhealthy::failover || now_ < state_.failover_at) return;
+  if (state_.failover_latched || state_.rpm_chosen) return;
   if (state_.change || state_.repair_to || state_.durable.hold || state_.durable.confirm) return;
   if (state_.sides[Side::rpm].verdict != Verdict::sick || !state_.effective.uses(Side::rpm)) return;
   const Route to = Route::to(Side::container);

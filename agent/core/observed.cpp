@@ -173,6 +173,7 @@ void Decision::note_interrupted(const Intent& unfinished, const Route& stayed) {
 void Decision::judge(Side which, Verdict verdict, const std::string& why) {
   SideState& side = state_.sides[which];
   if (verdict == Verdict::healthy) side.failed_in_row = 0;
+  if (verdict == Verdict::healthy && which == Side::rpm) state_.rpm_chosen = false;
   // Healthy for long enough: earlier restarts are forgotten.
   if (side.verdict == Verdict::healthy && now_ - side.verdict_since >= policy(which).restart_reset) side.attempts = 0;
   side.verdict = verdict;

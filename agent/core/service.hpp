@@ -359,6 +359,8 @@ struct ServiceState {
   Instant restore_at;  ///< Not before this moment is the saved route tried again.
   Instant failover_at;          ///< Not before this moment is a failover tried (again).
   bool failover_latched = false;  ///< The container failed as well: no failover until an operator acts.
+  /// An operator sent everything to the RPM although it was sick: no failover before it was healthy again.
+  bool rpm_chosen = false;
   Instant container_used_at;    ///< When the container last had a share of the route, or was to get one.
   bool both_sick_alarm = false;
   Ticket last_ticket = 0;
