@@ -75,6 +75,7 @@ class Decision {
   // ---- handover.cpp ----
   void on(const event::FrontHeld& held);
   void on(const event::PortsFree& free);
+  [[nodiscard]] bool answers_step(Ticket ticket);
   void find_holder();
   void start_handover();
   void take_step();
@@ -83,6 +84,7 @@ class Decision {
   void look_at_handover();
   void handover_operated(Side which, const std::optional<Error>& error);
   void end_handover();
+  void retry_release();
 
   // ---- follow_up.cpp ----
   void follow_up();

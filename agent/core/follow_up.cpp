@@ -19,6 +19,7 @@ void Decision::follow_up() {
   for (const Side which : both_sides) supervise(which);
   rest_if_cold();
   retry_kernel();
+  retry_release();
   retry_save();
 }
 

@@ -352,6 +352,9 @@ struct ServiceState {
   std::optional<Ticket> repair_ticket;
   Instant repair_at;
   std::string kernel_trouble;
+  std::optional<Instant> held_until;  ///< After a handover clients could not be let in; the kernel does it then by itself.
+  std::optional<Ticket> release_ticket;
+  Instant release_at;
   bool unsaved = false;  ///< `durable` is not (known to be) on disk yet.
   std::optional<Ticket> save_ticket;
   Instant save_at;

@@ -44,6 +44,8 @@ std::optional<Instant> next_wake(const ServiceState& state, Instant now) {
       consider(std::max(side.not_before, side.running_since + rules.start_period));
     }
   }
+  const bool handing_over = state.change && state.change->handover;
+  if (state.held_until && !state.release_ticket && !handing_over) consider(state.release_at);
   if (!state.change) {
     if (now < state.failover_at) consider(state.failover_at);
     if (state.repair_to && !state.repair_ticket) consider(state.repair_at);

@@ -162,6 +162,40 @@ TEST(Handover, AfterABootTheRpmServesAndTheContainerIsRestored) {
   EXPECT_EQ(failing.operations.size(), 4U);
 }
 
+/// The next were found by the simulation.
+TEST(Handover, AHoldThatCannotBeLiftedAtOnceIsTriedAgain) {
+  OnePort world;
+  world.release_error = Error{ErrorCode::failed, "nft: no"};
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  world.pass(Side::container);
+  EXPECT_FALSE(world.answer(flip)->error);  // The flip itself is done.
+  EXPECT_THAT(world.kinds(), ElementsAre("alarm failed", "flip done"));
+  world.wait(400ms);
+  EXPECT_TRUE(world.held);
+  world.release_error.reset();
+  world.wait(200ms);
+  EXPECT_FALSE(world.held);
+
+  OnePort never;
+  never.release_error = Error{ErrorCode::failed, "nft: no"};
+  never.ask(FlipCommand{.to = container, .wait = {}});
+  never.pass(Side::container).wait(2min);
+  const std::size_t tried = never.holds.size();
+  never.wait(1h);
+  EXPECT_EQ(never.holds.size(), tried);  // Its lease has ended it.
+}
+
+TEST(Handover, AnAnswerThatComesTwiceIsNoStepFurther) {
+  OnePort world;
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  const Ticket last = world.state.last_ticket;
+  world.on(event::PortsFree{last, {}});
+  EXPECT_TRUE(world.held);
+  EXPECT_FALSE(world.answer(flip));  // Still to become healthy.
+  world.pass(Side::container);
+  EXPECT_FALSE(world.answer(flip)->error);
+}
+
 TEST(Handover, WhatItCannotDoIsRefused) {
   OnePort world;
   EXPECT_THAT(world.answer(world.ask(FlipCommand{.to = Route::of(50), .wait = {}}))->error->message, HasSubstr("no share, no testers"));
