@@ -22,12 +22,11 @@ bool keeps_route(RecordKind kind) {
   return kind == RecordKind::hold || kind == RecordKind::release || kind == RecordKind::confirm;
 }
 
-/// What is not given up before the kernel obeys: the ways back.
+}  // namespace
+
 bool must_happen(const Change& change) {
   return change.kind == RecordKind::expire || (change.to.all_rpm() && change.kind != RecordKind::flip);
 }
-
-}  // namespace
 
 // ---- Answers from outside, by their tickets ----------------------------------------------------------------------------
 

@@ -96,6 +96,7 @@ class Decision {
   void restore_saved_route();
   void supervise(Side which);
   void rest_if_cold();
+  void clear_the_port();
   void retry_kernel();
   void retry_save();
   [[nodiscard]] bool heading_for_container() const;
@@ -115,6 +116,9 @@ class Decision {
   Instant now_;
   std::vector<Action> actions_;
 };
+
+/// What is not given up before it is done: the ways back.
+[[nodiscard]] bool must_happen(const Change& change);
 
 /// Whether the agent keeps the side running now; a cold container only runs while it is needed.
 [[nodiscard]] bool wanted_up(const ServiceState& state, Side side);

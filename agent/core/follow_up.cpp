@@ -18,6 +18,7 @@ void Decision::follow_up() {
   restore_saved_route();
   for (const Side which : both_sides) supervise(which);
   rest_if_cold();
+  clear_the_port();
   retry_kernel();
   retry_release();
   retry_save();
@@ -166,6 +167,20 @@ void Decision::rest_if_cold() {
   note({.kind = RecordKind::restart, .side = Side::container,
         .message = "stopping: cold standby, not used for " + format_duration(state_.policy.stop_after)});
   actions_.emplace_back(action::Operate{Side::container, Operation::stop});
+}
+
+/// With one port: who has it and should not (its stop failed, say, because the engine was silent) keeps the other from
+/// starting for ever.
+void Decision::clear_the_port() {
+  if (state_.policy.strategy != Strategy::handover || state_.holder_unknown || (state_.change && state_.change->handover)) return;
+  const Side holder = state_.effective.uses(Side::container) ? Side::container : Side::rpm;
+  SideState& in_the_way = side(other(holder));
+  if (!known_down(side(holder)) || in_the_way.workload.state != RunState::running) return;
+  if (in_the_way.operating || now_ < in_the_way.not_before) return;
+  in_the_way.operating = true;
+  note({.kind = RecordKind::restart, .side = other(holder),
+        .message = "stopping: the port is for the " + std::string(name_of(holder)) + ", which is down"});
+  actions_.emplace_back(action::Operate{other(holder), Operation::stop});
 }
 
 bool Decision::fails_while_running(Side which) const {

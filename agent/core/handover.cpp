@@ -190,7 +190,7 @@ void Decision::look_at_handover() {
 void Decision::step_failed(const Error& error) {
   Change& change = *state_.change;
   Handover& handover = *change.handover;
-  const bool last_way = handover.going_back || change.to.all_rpm();
+  const bool last_way = handover.going_back || must_happen(change);
   if (!change.error) change.error = error;
   handover.asked = false;
   if (last_way) {
@@ -214,8 +214,11 @@ void Decision::end_handover() {
   change.gap = now_ - handover.held_at;
   change.took = now_ - change.begun;
   state_.effective = Route::to(handover.to);
+  // What is stopped is neither healthy nor sick, and may be tried when the other fails.
+  if (SideState& left = side(other(handover.to)); known_down(left)) left.verdict = Verdict::unknown;
   if (handover.going_back) {
-    // A gap at every try is too much: what cannot be restored is the RPM's.
+    // A gap at every try is too much: what cannot be restored is the RPM's, and a failover is not tried again.
+    if (change.kind == RecordKind::failover) state_.failover_latched = true;
     if (change.kind == RecordKind::restore) {
       state_.durable.route = state_.effective;
       save_later(now_);

@@ -67,8 +67,9 @@ void Decision::on(const event::Booted& boot) {
 void Decision::on(const event::Probed& probe) {
   SideState& side = state_.sides[probe.side];
   if (probe.started < side.died_at) return;  // Says nothing of the present process.
-  // With handover both sides have the same port: who is down is not the one that answers.
-  if (state_.policy.strategy == Strategy::handover && known_down(side)) return;
+  // With handover both sides have the same port: only who has it, or is to get it, is the one that answers.
+  const bool one_port = state_.policy.strategy == Strategy::handover;
+  if (one_port && (state_.holder_unknown || known_down(side) || !wanted_up(state_, probe.side))) return;
   side.last_probe_at = now_;
   if (!probe.failure) {
     side.failed_in_row = 0;
