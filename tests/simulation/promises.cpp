@@ -264,7 +264,7 @@ void Promises::check_unconfirmed(const Route& route) {
   if (time_.alive() && world_.policy().rpm_unhealthy == RpmUnhealthy::failover && !state().durable.confirm) return;
   // Asked for again, with another deadline that the disk does not know yet: the kernel keeps that one.
   const std::optional<Instant> until = world_.machine().kernel.until(world_.index());
-  if (time_.alive() && state().change && until && now() <= *until) return;
+  if (time_.alive() && (state().change || kernel_in_trouble()) && until && now() <= *until) return;
   constexpr Milliseconds slack = 100ms;
   const bool other_boot = confirm.boot_id != world_.machine().boot_id();
   if (other_boot) violated("after a reboot the kernel follows an unconfirmed flip: " + dualdeploy::describe(route));
