@@ -22,12 +22,11 @@ bool keeps_route(RecordKind kind) {
   return kind == RecordKind::hold || kind == RecordKind::release || kind == RecordKind::confirm;
 }
 
-/// What is not given up before the kernel obeys: the ways back.
+}  // namespace
+
 bool must_happen(const Change& change) {
   return change.kind == RecordKind::expire || (change.to.all_rpm() && change.kind != RecordKind::flip);
 }
-
-}  // namespace
 
 // ---- Answers from outside, by their tickets ----------------------------------------------------------------------------
 
@@ -276,6 +275,8 @@ void Decision::change_saved(const std::optional<Error>& error) {
 /// Ends the change as done; its record is written already.
 void Decision::change_done(const std::string& message) {
   const Change& change = *state_.change;
+  const bool sent_home = change.to.all_rpm() && !change.requests.empty() && !keeps_route(change.kind);  // By an operator.
+  if (sent_home) state_.rpm_chosen = side(Side::rpm).verdict == Verdict::sick;
   for (const RequestId request : change.requests) {
     actions_.emplace_back(action::Answer{request, std::nullopt, message, change.from, change.to, change.took});
   }

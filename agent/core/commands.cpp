@@ -2,8 +2,6 @@
 
 namespace dualdeploy {
 
-using Phase = Change::Phase;
-
 void Decision::on(const event::Requested& request) {
   if (!state_.booted) {
     refuse(request, RecordKind::alarm, "the agent is still starting; try again in a moment");
@@ -41,7 +39,7 @@ void Decision::obey(const event::Requested& request, const FlipCommand& flip) {
   change.wait_until = now_ + flip.wait.value_or(Milliseconds{0});
   supersede("superseded by a flip of " + request.actor.user);
   state_.change = std::move(change);
-  state_.failover_latched = false;
+  state_.failover_latched = state_.rpm_chosen = false;
   if (!wait) start_flip();
 }
 
@@ -66,9 +64,8 @@ void Decision::obey(const event::Requested& request, const RescueCommand&) { ope
 
 void Decision::operator_revert(const event::Requested& request, RecordKind kind) {
   state_.failover_latched = false;
-  const bool under_way = state_.change && state_.change->to.all_rpm() &&
-                         (state_.change->phase == Phase::applying || state_.change->handover);
-  if (under_way) {
+  state_.rpm_chosen = state_.sides[Side::rpm].verdict == Verdict::sick;
+  if (going_home()) {
     state_.change->requests.push_back(request.request);  // The same thing is being done already.
     return;
   }

@@ -76,6 +76,7 @@ class Decision {
   // ---- handover.cpp ----
   void on(const event::FrontHeld& held);
   void on(const event::PortsFree& free);
+  [[nodiscard]] bool answers_step(Ticket ticket);
   void find_holder();
   void start_handover();
   void take_step();
@@ -84,6 +85,7 @@ class Decision {
   void look_at_handover();
   void handover_operated(Side which, const std::optional<Error>& error);
   void end_handover();
+  void retry_release();
 
   // ---- follow_up.cpp ----
   void follow_up();
@@ -95,9 +97,11 @@ class Decision {
   void restore_saved_route();
   void supervise(Side which);
   void rest_if_cold();
+  void clear_the_port();
   void retry_kernel();
   void retry_save();
   [[nodiscard]] bool heading_for_container() const;
+  [[nodiscard]] bool going_home() const;
   [[nodiscard]] bool fails_while_running(Side which) const;
 
   // ---- Small pieces, for all ----
@@ -113,6 +117,9 @@ class Decision {
   Instant now_;
   std::vector<Action> actions_;
 };
+
+/// What is not given up before it is done: the ways back.
+[[nodiscard]] bool must_happen(const Change& change);
 
 /// Whether the agent keeps the side running now; a cold container only runs while it is needed.
 [[nodiscard]] bool wanted_up(const ServiceState& state, Side side);

@@ -18,7 +18,9 @@ void Decision::follow_up() {
   restore_saved_route();
   for (const Side which : both_sides) supervise(which);
   rest_if_cold();
+  clear_the_port();
   retry_kernel();
+  retry_release();
   retry_save();
 }
 
@@ -43,14 +45,18 @@ void Decision::revert_if_container_sick() {
   const bool on_container = state_.effective.uses(Side::container) || heading_for_container();
   if (!on_container || state_.sides[Side::container].verdict != Verdict::sick) return;
   if (state_.sides[Side::rpm].verdict == Verdict::sick) return;  // Never fail closed.
-  const bool under_way = state_.change && state_.change->to.all_rpm() && has_begun(*state_.change);
-  if (under_way) return;
+  if (going_home()) return;
   if (state_.repair_to && state_.repair_to->all_rpm() && !heading_for_container()) return;
   const std::string why = "container: " + sick_reason(side(Side::container));
   supersede("the container became sick meanwhile");
   state_.change = begin(RecordKind::auto_revert, Route{}, Actor{}, why);
   state_.failover_latched = true;
   apply_change();
+}
+
+/// A change brings everything to the RPM and waits for nothing else, such as the disk, any more.
+bool Decision::going_home() const {
+  return state_.change && state_.change->to.all_rpm() && (state_.change->phase == Phase::applying || state_.change->handover);
 }
 
 void Decision::expire_unconfirmed() {
@@ -69,7 +75,8 @@ void Decision::expire_unconfirmed() {
 }
 
 void Decision::fail_over() {
-  if (state_.policy.rpm_unhealthy != RpmUnhealthy::failover || state_.failover_latched || now_ < state_.failover_at) return;
+  if (state_.policy.rpm_unhealthy != RpmUnhealthy::failover || now_ < state_.failover_at) return;
+  if (state_.failover_latched || state_.rpm_chosen) return;
   if (state_.change || state_.repair_to || state_.durable.hold || state_.durable.confirm) return;
   if (state_.sides[Side::rpm].verdict != Verdict::sick || !state_.effective.uses(Side::rpm)) return;
   const Route to = Route::to(Side::container);
@@ -160,6 +167,20 @@ void Decision::rest_if_cold() {
   note({.kind = RecordKind::restart, .side = Side::container,
         .message = "stopping: cold standby, not used for " + format_duration(state_.policy.stop_after)});
   actions_.emplace_back(action::Operate{Side::container, Operation::stop});
+}
+
+/// With one port: who has it and should not (its stop failed, say, because the engine was silent) keeps the other from
+/// starting for ever.
+void Decision::clear_the_port() {
+  if (state_.policy.strategy != Strategy::handover || state_.holder_unknown || (state_.change && state_.change->handover)) return;
+  const Side holder = state_.effective.uses(Side::container) ? Side::container : Side::rpm;
+  SideState& in_the_way = side(other(holder));
+  if (!known_down(side(holder)) || in_the_way.workload.state != RunState::running) return;
+  if (in_the_way.operating || now_ < in_the_way.not_before) return;
+  in_the_way.operating = true;
+  note({.kind = RecordKind::restart, .side = other(holder),
+        .message = "stopping: the port is for the " + std::string(name_of(holder)) + ", which is down"});
+  actions_.emplace_back(action::Operate{other(holder), Operation::stop});
 }
 
 bool Decision::fails_while_running(Side which) const {

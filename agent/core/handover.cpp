@@ -12,6 +12,9 @@ namespace {
 
 /// What the steps before and after `healthy` may take. The kernel lets connections in again when it is over, agent or no agent.
 constexpr Milliseconds hold_margin{30'000};
+constexpr Milliseconds release_retry{500};
+
+Milliseconds lease_of_hold(const ServicePolicy& policy) { return 2 * policy.handover_deadline + hold_margin; }
 
 Side side_of(const Route& route) { return route.uses(Side::container) ? Side::container : Side::rpm; }
 
@@ -41,6 +44,8 @@ void Decision::start_handover() {
   Change& change = *state_.change;
   change.phase = Phase::handing_over;
   change.handover = Handover{.to = side_of(change.to), .held_at = now_};
+  state_.held_until.reset();  // It holds anew, and lets in at its end.
+  state_.release_ticket.reset();
   take_step();
 }
 
@@ -60,8 +65,7 @@ void Decision::take_step() {
     case Step::release:
       handover.asked = true;
       change.ticket = next_ticket();
-      actions_.emplace_back(action::HoldFront{change.ticket, handover.step == Step::hold,
-                                              2 * state_.policy.handover_deadline + hold_margin});
+      actions_.emplace_back(action::HoldFront{change.ticket, handover.step == Step::hold, lease_of_hold(state_.policy)});
       return;
     case Step::stop:
       if (known_down(side(leaving)) && !side(leaving).operating) {
@@ -96,19 +100,52 @@ void Decision::next_step() {
   take_step();
 }
 
+/// Whether it is the answer that the present step waits for. Each counts once: the steps that follow may have no ticket of
+/// their own.
+bool Decision::answers_step(Ticket ticket) {
+  if (!state_.change || !state_.change->handover || state_.change->ticket != ticket) return false;
+  state_.change->ticket = 0;
+  return true;
+}
+
 void Decision::on(const event::FrontHeld& held) {
-  if (!state_.change || !state_.change->handover || state_.change->ticket != held.ticket) return;
+  if (state_.release_ticket == held.ticket) {
+    state_.release_ticket.reset();
+    if (held.error) {
+      state_.release_at = now_ + release_retry;
+    } else {
+      state_.held_until.reset();
+    }
+    return;
+  }
+  if (!answers_step(held.ticket)) return;
   Handover& handover = *state_.change->handover;
   if (handover.step == Step::hold) handover.held_at = now_;
   if (held.error && handover.step == Step::hold) {
     step_failed(*held.error);
-  } else {
-    next_step();  // A hold that cannot be lifted ends by its lease.
+    return;
   }
+  if (held.error) {
+    // The handover itself is done. A hold that cannot be lifted ends by its lease at last.
+    state_.held_until = handover.held_at + lease_of_hold(state_.policy);
+    state_.release_at = now_ + release_retry;
+    note({.kind = RecordKind::alarm, .message = "new connections are still held: " + held.error->message + "; it is tried again",
+          .result = Result::failed});
+  }
+  next_step();
+}
+
+/// Lets clients in whom a handover could not let in at its end.
+void Decision::retry_release() {
+  if (!state_.held_until || state_.release_ticket || (state_.change && state_.change->handover)) return;
+  if (now_ >= *state_.held_until) state_.held_until.reset();
+  if (!state_.held_until || now_ < state_.release_at) return;
+  state_.release_ticket = next_ticket();
+  actions_.emplace_back(action::HoldFront{*state_.release_ticket, false, Milliseconds{0}});
 }
 
 void Decision::on(const event::PortsFree& free) {
-  if (!state_.change || !state_.change->handover || state_.change->ticket != free.ticket) return;
+  if (!answers_step(free.ticket)) return;
   if (free.error) {
     step_failed(*free.error);
   } else {
@@ -153,7 +190,7 @@ void Decision::look_at_handover() {
 void Decision::step_failed(const Error& error) {
   Change& change = *state_.change;
   Handover& handover = *change.handover;
-  const bool last_way = handover.going_back || change.to.all_rpm();
+  const bool last_way = handover.going_back || must_happen(change);
   if (!change.error) change.error = error;
   handover.asked = false;
   if (last_way) {
@@ -177,8 +214,11 @@ void Decision::end_handover() {
   change.gap = now_ - handover.held_at;
   change.took = now_ - change.begun;
   state_.effective = Route::to(handover.to);
+  // What is stopped is neither healthy nor sick, and may be tried when the other fails.
+  if (SideState& left = side(other(handover.to)); known_down(left)) left.verdict = Verdict::unknown;
   if (handover.going_back) {
-    // A gap at every try is too much: what cannot be restored is the RPM's.
+    // A gap at every try is too much: what cannot be restored is the RPM's, and a failover is not tried again.
+    if (change.kind == RecordKind::failover) state_.failover_latched = true;
     if (change.kind == RecordKind::restore) {
       state_.durable.route = state_.effective;
       save_later(now_);

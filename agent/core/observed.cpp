@@ -67,8 +67,9 @@ void Decision::on(const event::Booted& boot) {
 void Decision::on(const event::Probed& probe) {
   SideState& side = state_.sides[probe.side];
   if (probe.started < side.died_at) return;  // Says nothing of the present process.
-  // With handover both sides have the same port: who is down is not the one that answers.
-  if (state_.policy.strategy == Strategy::handover && known_down(side)) return;
+  // With handover both sides have the same port: only who has it, or is to get it, is the one that answers.
+  const bool one_port = state_.policy.strategy == Strategy::handover;
+  if (one_port && (state_.holder_unknown || known_down(side) || !wanted_up(state_, probe.side))) return;
   if (!could_be_checked(probe)) return;
   side.last_probe_at = now_;
   if (!probe.failure) {
@@ -188,6 +189,7 @@ void Decision::note_interrupted(const Intent& unfinished, const Route& stayed) {
 void Decision::judge(Side which, Verdict verdict, const std::string& why) {
   SideState& side = state_.sides[which];
   if (verdict == Verdict::healthy) side.failed_in_row = 0;
+  if (verdict == Verdict::healthy && which == Side::rpm) state_.rpm_chosen = false;
   // Healthy for long enough: earlier restarts are forgotten.
   if (side.verdict == Verdict::healthy && now_ - side.verdict_since >= policy(which).restart_reset) side.attempts = 0;
   side.verdict = verdict;

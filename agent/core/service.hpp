@@ -353,6 +353,9 @@ struct ServiceState {
   std::optional<Ticket> repair_ticket;
   Instant repair_at;
   std::string kernel_trouble;
+  std::optional<Instant> held_until;  ///< After a handover clients could not be let in; the kernel does it then by itself.
+  std::optional<Ticket> release_ticket;
+  Instant release_at;
   bool unsaved = false;  ///< `durable` is not (known to be) on disk yet.
   std::optional<Ticket> save_ticket;
   Instant save_at;
@@ -360,6 +363,8 @@ struct ServiceState {
   Instant restore_at;  ///< Not before this moment is the saved route tried again.
   Instant failover_at;          ///< Not before this moment is a failover tried (again).
   bool failover_latched = false;  ///< The container failed as well: no failover until an operator acts.
+  /// An operator sent everything to the RPM although it was sick: no failover before it was healthy again.
+  bool rpm_chosen = false;
   Instant container_used_at;    ///< When the container last had a share of the route, or was to get one.
   bool both_sick_alarm = false;
   Ticket last_ticket = 0;

@@ -33,7 +33,11 @@ std::optional<Instant> next_wake(const ServiceState& state, Instant now) {
     const SideState& side = state.sides[which];
     if (!side.reported || side.operating || state.holder_unknown || (state.change && state.change->handover)) continue;
     if (!wanted_up(state, which)) {
-      if (state.policy.strategy == Strategy::handover) continue;
+      if (state.policy.strategy == Strategy::handover) {
+        const bool in_the_way = side.workload.state == RunState::running && known_down(state.sides[other(which)]);
+        if (in_the_way) consider(side.not_before);
+        continue;
+      }
       const bool may_run = !known_down(side) && side.workload.state != RunState::unknown;
       if (may_run) consider(std::max(side.not_before, state.container_used_at + state.policy.stop_after));
       continue;
@@ -44,6 +48,8 @@ std::optional<Instant> next_wake(const ServiceState& state, Instant now) {
       consider(std::max(side.not_before, side.running_since + rules.start_period));
     }
   }
+  const bool handing_over = state.change && state.change->handover;
+  if (state.held_until && !state.release_ticket && !handing_over) consider(state.release_at);
   if (!state.change) {
     if (now < state.failover_at) consider(state.failover_at);
     if (state.repair_to && !state.repair_ticket) consider(state.repair_at);

@@ -22,7 +22,8 @@ namespace {
 /// After a check that foreign changes caused, so long no other: a storm of them costs a bounded share of a core.
 constexpr Milliseconds check_pause{100};
 constexpr Milliseconds renewal_retry{1'000};
-/// So long before a redirect ends by itself until it is set anew, its absence is nobody's doing.
+/// So long before a redirect ends by itself until it is set anew, its absence is nobody's doing. A hold that could not be
+/// lifted is not set anew: after its end it is as if it had been lifted.
 constexpr Milliseconds deadline_margin{1'000};
 }  // namespace
 
@@ -118,10 +119,12 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
   }
 
   [[nodiscard]] bool at_a_deadline() const {
-    const Instant soon = host::now() + deadline_margin;
-    return std::ranges::any_of(rules.services, [soon](const auto& entry) {
+    const Instant now = host::now();
+    const Instant soon = now + deadline_margin;
+    return std::ranges::any_of(rules.services, [now, soon](const auto& entry) {
       const ServiceRules& service = entry.second;
-      return (service.active && service.until && *service.until <= soon) || (service.held_until && *service.held_until <= soon);
+      const bool hold_ends = service.held_until && now - deadline_margin <= *service.held_until && *service.held_until <= soon;
+      return (service.active && service.until && *service.until <= soon) || hold_ends;
     });
   }
 

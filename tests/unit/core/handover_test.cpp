@@ -8,6 +8,7 @@
 namespace dualdeploy {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -160,6 +161,100 @@ TEST(Handover, AfterABootTheRpmServesAndTheContainerIsRestored) {
   EXPECT_EQ(failing.state.effective, rpm);
   EXPECT_EQ(failing.disk.route, rpm);
   EXPECT_EQ(failing.operations.size(), 4U);
+}
+
+/// The next were found by the simulation.
+TEST(Handover, AHoldThatCannotBeLiftedAtOnceIsTriedAgain) {
+  OnePort world;
+  world.release_error = Error{ErrorCode::failed, "nft: no"};
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  world.pass(Side::container);
+  EXPECT_FALSE(world.answer(flip)->error);  // The flip itself is done.
+  EXPECT_THAT(world.kinds(), ElementsAre("alarm failed", "flip done"));
+  world.wait(400ms);
+  EXPECT_TRUE(world.held);
+  world.release_error.reset();
+  world.wait(200ms);
+  EXPECT_FALSE(world.held);
+
+  OnePort never;
+  never.release_error = Error{ErrorCode::failed, "nft: no"};
+  never.ask(FlipCommand{.to = container, .wait = {}});
+  never.pass(Side::container).wait(2min);
+  const std::size_t tried = never.holds.size();
+  never.wait(1h);
+  EXPECT_EQ(never.holds.size(), tried);  // Its lease has ended it.
+}
+
+TEST(Handover, AnAnswerThatComesTwiceIsNoStepFurther) {
+  OnePort world;
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  const Ticket last = world.state.last_ticket;
+  world.on(event::PortsFree{last, {}});
+  EXPECT_TRUE(world.held);
+  EXPECT_FALSE(world.answer(flip));  // Still to become healthy.
+  world.pass(Side::container);
+  EXPECT_FALSE(world.answer(flip)->error);
+}
+
+TEST(Handover, AFlipToAnRpmThatDoesNotGetHealthyGoesBackAndARevertDoesNot) {
+  OnePort world;
+  world.ask(FlipCommand{.to = container, .wait = {}});
+  world.pass(Side::container);
+  const RequestId flip = world.ask(FlipCommand{.to = rpm, .wait = {}});
+  world.fail_check(Side::rpm, 20).wait(10s).pass(Side::container);
+  EXPECT_THAT(world.answer(flip)->error->message, HasSubstr("back on container after a gap of 10s"));
+  EXPECT_EQ(world.of(Side::container), RunState::running);
+  EXPECT_EQ(world.disk.route, container);
+
+  const RequestId revert = world.ask(RevertCommand{});
+  world.fail_check(Side::rpm, 20).wait(10s);
+  EXPECT_FALSE(world.answer(revert)->error);
+  EXPECT_EQ(world.of(Side::container), RunState::stopped);
+  EXPECT_EQ(world.disk.route, rpm);
+}
+
+TEST(Handover, AnRpmThatWasSickWhenItWasLeftIsTriedAgainWhenTheContainerFails) {
+  OnePort world;
+  world.down(Side::rpm);
+  ASSERT_EQ(world.state.sides[Side::rpm].verdict, Verdict::sick);
+  world.ask(FlipCommand{.to = container, .wait = {}});
+  world.pass(Side::container).wait(1min).down(Side::container);
+  EXPECT_EQ(world.of(Side::rpm), RunState::running);
+  world.pass(Side::rpm);
+  EXPECT_EQ(world.disk.route, rpm);
+}
+
+TEST(Handover, ACheckOfTheSideWithoutThePortSaysNothingOfIt) {
+  OnePort world;
+  world.ask(FlipCommand{.to = container, .wait = {}});
+  world.pass(Side::container);
+  world.on(event::Reported{Side::rpm, Workload{.state = RunState::unknown}});  // systemd does not answer.
+  world.wait(1min).fail_check(Side::rpm, 3);                                   // The container's failures, by the other name.
+  EXPECT_EQ(world.state.sides[Side::rpm].verdict, Verdict::unknown);
+  world.fail_check(Side::container, 3);
+  EXPECT_THAT(world.operations, Contains(action::Operate{Side::container, Operation::stop}));
+}
+
+TEST(Handover, WhoHasThePortAndShouldNotIsStoppedOnceItCanBe) {
+  OnePort world;
+  world.ask(FlipCommand{.to = container, .wait = {}});
+  world.pass(Side::container);
+  world.stop_error = Error{ErrorCode::timed_out, "the engine does not answer"};
+  world.fail_check(Side::container, 3);
+  EXPECT_EQ(world.state.effective, rpm);  // Where every failure ends, although the container could not be stopped.
+  world.stop_error.reset();
+  world.wait(1min);
+  EXPECT_EQ(world.of(Side::container), RunState::stopped);
+  EXPECT_EQ(world.of(Side::rpm), RunState::running);
+}
+
+TEST(Handover, AFailoverThatWentBackIsNotTriedAgain) {
+  OnePort world;
+  world.state.policy.rpm_unhealthy = RpmUnhealthy::failover;
+  world.fail_check(Side::rpm, 3).fail_check(Side::container, 20).wait(10s);
+  world.fail_check(Side::rpm, 20).wait(1h);
+  EXPECT_THAT(world.kinds(), ElementsAre("alarm failed", "failover failed"));  // The RPM did not get well on the way back either.
 }
 
 TEST(Handover, WhatItCannotDoIsRefused) {

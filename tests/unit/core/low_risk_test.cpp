@@ -378,6 +378,36 @@ TEST(Failover, OfASickRpmAndNoFlappingBack) {
   EXPECT_THAT(world.kinds(), ElementsAre("failover done", "auto-revert done"));
 }
 
+/// Found by the simulation: what is back at the RPM by an operator's will went to the container again at once.
+TEST(Failover, DoesNotUndoARevertToASickRpm) {
+  World world;
+  world.state.policy.rpm_unhealthy = RpmUnhealthy::failover;
+  world.boot().both_healthy().fail_check(Side::rpm, 3);
+  ASSERT_EQ(world.kernel, container);
+  const RequestId revert = world.ask(RevertCommand{});
+  EXPECT_FALSE(world.answer(revert)->error);
+  world.wait(1h);
+  EXPECT_EQ(world.kernel, rpm);
+  world.pass(Side::rpm, 2).fail_check(Side::rpm, 3);  // Sick once more: that is another matter.
+  EXPECT_EQ(world.kernel, container);
+}
+
+TEST(Failover, NorOneThatFoundTheAutomaticRevertUnderWay) {
+  World world;
+  world.state.policy.rpm_unhealthy = RpmUnhealthy::failover;
+  world.boot().both_healthy();
+  world.flip(Side::container);
+  world.kernel_silent = true;
+  world.fail_check(Side::container, 3);
+  const RequestId revert = world.ask(RevertCommand{});
+  world.fail_check(Side::rpm, 3);
+  world.kernel_silent = false;
+  world.on(event::Applied{world.silent_tickets.back(), {}});
+  EXPECT_FALSE(world.answer(revert)->error);
+  world.pass(Side::container, 5).wait(1h);
+  EXPECT_EQ(world.state.effective, rpm);
+}
+
 TEST(Failover, NotPastAHoldOrAnotherRevision) {
   World held;
   held.state.policy.rpm_unhealthy = RpmUnhealthy::failover;

@@ -237,6 +237,19 @@ TEST(Step, AFlipThatIsAlreadySoButNotOnDiskSaysIt) {
   EXPECT_THAT(world.answer(flip)->message, AllOf(HasSubstr("already at rpm"), HasSubstr("WARNING")));
 }
 
+/// Found by the simulation: a flip to the RPM that waits for a slow disk is no reason to stay on a sick container.
+TEST(Step, ASlowDiskDoesNotDelayTheAutomaticRevert) {
+  World world;
+  world.boot().both_healthy();
+  world.flip(Side::container);
+  world.disk_silent = true;
+  const RequestId flip = world.flip(Side::rpm);
+  ASSERT_EQ(world.kernel, container);
+  world.down(Side::container);
+  EXPECT_EQ(world.kernel, rpm);
+  EXPECT_THAT(world.answer(flip)->error->message, HasSubstr("the container became sick meanwhile"));
+}
+
 TEST(Step, RevertStandsWithoutDisk) {
   World world;
   world.boot().both_healthy();

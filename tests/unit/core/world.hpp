@@ -104,6 +104,8 @@ class World {
   bool operate_at_once = false;
   bool port_stays_taken = false;
   std::optional<Error> start_error;
+  std::optional<Error> stop_error;
+  std::optional<Error> release_error;
   std::int64_t pids = 100;
   std::optional<Error> hook_error;
   std::optional<Error> inspection_error;
@@ -142,9 +144,10 @@ class World {
   }
   void carry_out(const action::Prove& prove) { on(event::Proved{prove.ticket, prove.point == HookPoint::before ? inspection_error : proof_error}); }
   void carry_out(const action::HoldFront& hold) {
-    held = hold.hold;
+    const std::optional<Error> error = hold.hold ? std::nullopt : release_error;
+    if (!error) held = hold.hold;
     holds.push_back(hold.hold);
-    on(event::FrontHeld{hold.ticket, {}});
+    on(event::FrontHeld{hold.ticket, error});
   }
   void carry_out(const action::AwaitFree& await) {
     on(event::PortsFree{await.ticket, port_stays_taken ? std::optional(Error{ErrorCode::failed, "port 80 is still listened on by nc (1)"})
@@ -157,8 +160,8 @@ class World {
   /// A supervisor that obeys: the side is up or down before the operation ends.
   void carry_out_now(const action::Operate& operate) {
     const bool up = operate.operation != Operation::stop;
-    if (up && start_error) {
-      on(event::Operated{operate.side, start_error});
+    if (const std::optional<Error>& error = up ? start_error : stop_error) {
+      on(event::Operated{operate.side, error});
       return;
     }
     on(event::Reported{operate.side, Workload{.state = up ? RunState::running : RunState::stopped, .pid = up ? ++pids : 0,
