@@ -233,13 +233,13 @@ asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLim
   Run::Process child = launcher(executor, failed, program, arguments, process::process_environment(environment), setup);
   if (failed) co_return fail("cannot run " + program + ": " + failed.message());
   const pid_t pid = child.id();
+  if (command.on_start) command.on_start(pid);
 
   const auto run = std::make_shared<Run>(executor, in, out, err);
   ::close(in.take_reader());
   ::close(out.take_writer());
   ::close(err.take_writer());
   run->to_write = std::move(command.input);
-  run->result.pid = pid;
   spawn(executor, "program input", feed(run));
   spawn(executor, "program output", collect(run, run->output, run->result.output, limits.output_bytes, &run->result.output_cut));
   spawn(executor, "program errors", collect(run, run->error, run->result.error, error_limit, nullptr));
