@@ -113,7 +113,4 @@ class Decision {
   std::vector<Action> actions_;
 };
 
-/// Whether the agent keeps the side running now; a cold container only runs while it is needed.
-[[nodiscard]] bool wanted_up(const ServiceState& state, Side side);
-
 }  // namespace dualdeploy

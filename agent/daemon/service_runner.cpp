@@ -5,6 +5,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "core/guards.hpp"
 #include "daemon/hooks.hpp"
 #include "daemon/transition.hpp"
 #include "host/boot.hpp"
@@ -158,7 +159,8 @@ void ServiceRunner::drain() {
   arm_wake();
   follow_drain();
   for (const Side side : both_sides) {
-    if (checkers_[side]) checkers_[side]->set_fast(state_.sides[side].verdict != Verdict::healthy);
+    const bool to_recover = state_.sides[side].verdict != Verdict::healthy && wanted_up(state_, side);
+    if (checkers_[side]) checkers_[side]->set_fast(to_recover);
   }
   surroundings_->on_change();
 }

@@ -26,7 +26,7 @@ class Checker {
 
   /// The next probe starts now (as soon as one that runs has ended).
   void check_now();
-  /// While a side is not healthy it is asked at least every 250 ms, so that its recovery is seen soon.
+  /// While a side is to recover it is asked at least every 250 ms, so that this is seen soon.
   void set_fast(bool fast);
 
  private:
