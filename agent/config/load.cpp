@@ -9,7 +9,7 @@
 namespace dualdeploy::config {
 namespace {
 
-constexpr std::size_t most_services = 256;
+constexpr std::size_t most_services = 1'024;
 
 /// The *.yaml of `directory` in order of name. Hidden files are an editor's, not a service.
 std::vector<std::filesystem::path> service_files(const std::filesystem::path& directory,

@@ -121,7 +121,4 @@ class Decision {
 /// What is not given up before it is done: the ways back.
 [[nodiscard]] bool must_happen(const Change& change);
 
-/// Whether the agent keeps the side running now; a cold container only runs while it is needed.
-[[nodiscard]] bool wanted_up(const ServiceState& state, Side side);
-
 }  // namespace dualdeploy

@@ -166,4 +166,15 @@ bool in_use(const ServiceState& state, Side side) {
   return state.effective.uses(side) || (state.change && state.change->to.uses(side));
 }
 
+bool wanted_up(const ServiceState& state, Side side) {
+  if (state.policy.strategy == Strategy::handover) {
+    if (state.change && state.change->handover) return state.change->handover->to == side;
+    return state.effective.uses(side);
+  }
+  if (side == Side::rpm || state.policy.standby == Standby::warm) return true;
+  const bool failing_over = state.policy.rpm_unhealthy == RpmUnhealthy::failover &&
+                            state.sides[Side::rpm].verdict == Verdict::sick;
+  return in_use(state, side) || state.durable.route.uses(side) || failing_over;
+}
+
 }  // namespace dualdeploy

@@ -40,5 +40,7 @@ struct Guard {
 
 /// New connections go to this side, or will in a moment.
 [[nodiscard]] bool in_use(const ServiceState& state, Side side);
+/// Whether the agent keeps the side running now; a cold container only runs while it is needed.
+[[nodiscard]] bool wanted_up(const ServiceState& state, Side side);
 
 }  // namespace dualdeploy

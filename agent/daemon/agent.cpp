@@ -61,6 +61,13 @@ std::string log_text(const Record& record) {
   return text;
 }
 
+Expected<PerSide<std::size_t>> connections_of_one(const Expected<ConnectionsByService>& counted, const std::string& service) {
+  if (!counted) return std::unexpected(counted.error());
+  const auto found = counted->find(service);
+  if (found == counted->end()) return fail("the service came while connections were counted");
+  return found->second;
+}
+
 control::ChangeResult result_of(const std::string& service, const action::Answer& answer) {
   control::ChangeResult result{answer.message, json::object{{"service", service}, {"message", answer.message}}};
   if (answer.from) result.details["from"] = describe(*answer.from);
@@ -314,6 +321,20 @@ std::shared_ptr<ServiceRunner> Agent::runner(const std::string& service) const {
   return found == runners_.end() ? nullptr : found->second;
 }
 
+asio::awaitable<Expected<ConnectionsByService>> Agent::connections() const {
+  std::vector<std::string> names;
+  std::vector<std::vector<config::Port>> ports;
+  for (const auto& [name, runner] : runners_) {
+    names.push_back(name);
+    ports.push_back(runner->service().ports);
+  }
+  const auto counted = co_await count_connections_of_each(std::move(ports), config_.agent.probe_mark);
+  if (!counted) co_return std::unexpected(counted.error());
+  ConnectionsByService by_name;
+  for (std::size_t i = 0; i < names.size(); ++i) by_name.emplace(names[i], (*counted)[i]);
+  co_return by_name;
+}
+
 asio::awaitable<json::value> Agent::status(std::optional<std::string> service) const {
   if (service) {
     const auto found = runner(*service);
@@ -321,13 +342,9 @@ asio::awaitable<json::value> Agent::status(std::optional<std::string> service) c
     const auto connections = co_await found->connections();
     co_return json::value(status_of(*found, connections, host::now()));
   }
+  const auto counted = co_await connections();
   json::array services;
-  for (const std::string& name : service_names()) {  // By name: a reload may come in between.
-    const auto found = runner(name);
-    if (!found) continue;
-    const auto connections = co_await found->connections();
-    services.push_back(status_of(*found, connections, host::now()));
-  }
+  for (const auto& [name, found] : runners_) services.push_back(status_of(*found, connections_of_one(counted, name), host::now()));
   json::array alarm_texts;
   if (!kernel_trouble_.empty()) alarm_texts.emplace_back("the kernel does not take our rules: " + kernel_trouble_);
   if (!lease_trouble_.empty()) alarm_texts.emplace_back("the lease cannot be renewed: " + lease_trouble_);
@@ -628,12 +645,11 @@ json::object Agent::instance_status() const {
 }
 
 asio::awaitable<std::string> Agent::connections_left() const {
+  const auto counted = co_await connections();
+  if (!counted) co_return "";
   std::string text;
-  for (const std::string& name : service_names()) {
-    const auto found = runner(name);
-    if (!found) continue;
-    const auto counted = co_await found->connections();
-    if (counted) text += (text.empty() ? "" : ", ") + name + " " + std::to_string((*counted)[Side::rpm] + (*counted)[Side::container]);
+  for (const auto& [name, count] : *counted) {
+    text += (text.empty() ? "" : ", ") + name + " " + std::to_string(count[Side::rpm] + count[Side::container]);
   }
   co_return text.empty() ? "" : "open connections: " + text;
 }

@@ -17,6 +17,9 @@
 
 namespace dualdeploy::daemon {
 
+/// How many connections clients have open to each side of each service.
+using ConnectionsByService = std::map<std::string, PerSide<std::size_t>, std::less<>>;
+
 /// All services together, and what the control socket can ask of them.
 class Agent final : public control::Api {
  public:
@@ -90,6 +93,7 @@ class Agent final : public control::Api {
   /// What is not as an image build recorded it.
   [[nodiscard]] std::vector<std::string> unlike_sealed() const;
   [[nodiscard]] boost::json::object instance_status() const;
+  [[nodiscard]] boost::asio::awaitable<Expected<ConnectionsByService>> connections() const;
   [[nodiscard]] boost::asio::awaitable<std::string> connections_left() const;
   [[nodiscard]] boost::asio::awaitable<void> own_the_state(std::string id);
   [[nodiscard]] boost::asio::awaitable<control::FrontHealth> look_at_front(std::string service, bool leaving) const;

@@ -31,16 +31,30 @@ std::string connections_text(std::size_t count) {
 
 }  // namespace
 
-asio::awaitable<Expected<PerSide<std::size_t>>> count_connections(std::vector<config::Port> ports, std::uint32_t probe_mark) {
-  std::vector<std::uint16_t> both = ports_of(ports, Side::rpm);
-  for (const std::uint16_t port : ports_of(ports, Side::container)) both.push_back(port);
-  auto counted = co_await traffic::count_connections(std::move(both), probe_mark);
-  if (!counted) co_return std::unexpected(std::move(counted.error()));
-  PerSide<std::size_t> sums;
-  for (const Side side : both_sides) {
-    for (const std::uint16_t port : ports_of(ports, side)) sums[side] += counted->at(port);
+asio::awaitable<Expected<std::vector<PerSide<std::size_t>>>> count_connections_of_each(std::vector<std::vector<config::Port>> services,
+                                                                                       std::uint32_t probe_mark) {
+  std::vector<std::uint16_t> all;
+  for (const std::vector<config::Port>& ports : services) {
+    for (const Side side : both_sides) {
+      for (const std::uint16_t port : ports_of(ports, side)) all.push_back(port);
+    }
+  }
+  const auto counted = co_await traffic::count_connections(std::move(all), probe_mark);
+  if (!counted) co_return std::unexpected(counted.error());
+  std::vector<PerSide<std::size_t>> sums(services.size());
+  for (std::size_t i = 0; i < services.size(); ++i) {
+    for (const Side side : both_sides) {
+      for (const std::uint16_t port : ports_of(services[i], side)) sums[i][side] += counted->at(port);
+    }
   }
   co_return sums;
+}
+
+asio::awaitable<Expected<PerSide<std::size_t>>> count_connections(std::vector<config::Port> ports, std::uint32_t probe_mark) {
+  std::vector<std::vector<config::Port>> one{std::move(ports)};
+  auto counted = co_await count_connections_of_each(std::move(one), probe_mark);
+  if (!counted) co_return std::unexpected(std::move(counted.error()));
+  co_return counted->front();
 }
 
 Drain::Drain(asio::any_io_executor executor, std::uint32_t probe_mark, OnRecord on_record)

@@ -17,6 +17,10 @@ namespace dualdeploy::daemon {
 /// How many connections clients have open to each side, TCP ports only.
 [[nodiscard]] boost::asio::awaitable<Expected<PerSide<std::size_t>>> count_connections(std::vector<config::Port> ports,
                                                                                      std::uint32_t probe_mark);
+/// The same of several services, in their order, by one look at the kernel: it goes through all connections however few ports
+/// it is asked for.
+[[nodiscard]] boost::asio::awaitable<Expected<std::vector<PerSide<std::size_t>>>> count_connections_of_each(
+    std::vector<std::vector<config::Port>> services, std::uint32_t probe_mark);
 
 /// Watches the old connections of a side that gets no new ones, until the last has ended; or ends them after a while, if
 /// the configuration says so. What happens goes on record.

@@ -6,7 +6,9 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <csignal>
+#include <utility>
 
 #include "control/health_listener.hpp"
 #include "control/server.hpp"
@@ -23,11 +25,27 @@ namespace {
 
 namespace asio = boost::asio;
 
-/// Tells systemd how things are, whenever they change.
+/// Tells systemd how things are, whenever they change. Once ready, for a moment's changes together: a summary looks at every
+/// service, and each of many has some changes a second.
 class Announcer {
  public:
-  explicit Announcer(Agent& agent) : agent_(agent) {}
+  Announcer(const asio::any_io_executor& executor, Agent& agent) : agent_(agent), timer_(executor) {}
   void announce() {
+    if (!ready_) {
+      tell();
+    } else if (!std::exchange(waiting_, true)) {
+      timer_.expires_after(moment);
+      timer_.async_wait([this](const boost::system::error_code& error) {
+        waiting_ = false;
+        if (!error) tell();
+      });
+    }
+  }
+
+ private:
+  static constexpr Milliseconds moment{100};
+
+  void tell() {
     const std::string summary = agent_.summary();
     if (summary != last_) host::notify_status(last_ = summary);
     if (ready_ || !agent_.settled()) return;
@@ -36,10 +54,11 @@ class Announcer {
     host::notify_ready();
   }
 
- private:
   Agent& agent_;
+  asio::steady_timer timer_;
   std::string last_;
   bool ready_ = false;
+  bool waiting_ = false;
 };
 
 asio::awaitable<void> reload(Agent& agent, std::filesystem::path config_file) {
@@ -158,7 +177,7 @@ int run(const std::filesystem::path& config_file, const std::filesystem::path& c
   instance::Identity identity = identify(loop, metadata, settings);
   const bool identified = !identity.id.empty();
   Agent agent(loop.get_executor(), std::move(*loaded), std::move(backend), std::move(identity), metadata != nullptr);
-  Announcer announcer(agent);
+  Announcer announcer(loop.get_executor(), agent);
   agent.on_change([&announcer] { announcer.announce(); });
   control::Server server(loop.get_executor(), agent, control::Limits{}, access);
   control::HealthListener health(loop.get_executor(), [&agent](std::string service) { return agent.front_health(std::move(service)); },

@@ -5,6 +5,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
 
+#include "core/guards.hpp"
 #include "daemon/hooks.hpp"
 #include "daemon/transition.hpp"
 #include "host/boot.hpp"
@@ -35,6 +36,14 @@ asio::awaitable<void> let_finish(std::vector<config::Port> ports, std::uint32_t 
     asio::steady_timer timer(co_await asio::this_coro::executor, pause);
     co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
   }
+}
+
+/// A side's own place in the interval, by its port: neighbours are far apart (multiples of the golden ratio). A thousand
+/// checks that go on as they have begun, together, would keep a flip waiting.
+Milliseconds place_in(Milliseconds interval, std::uint16_t port) {
+  constexpr std::int64_t whole = 65'536;
+  constexpr std::int64_t golden = 40'503;
+  return interval * (port * golden % whole) / whole;
 }
 
 }  // namespace
@@ -158,7 +167,8 @@ void ServiceRunner::drain() {
   arm_wake();
   follow_drain();
   for (const Side side : both_sides) {
-    if (checkers_[side]) checkers_[side]->set_fast(state_.sides[side].verdict != Verdict::healthy);
+    const bool to_recover = state_.sides[side].verdict != Verdict::healthy && wanted_up(state_, side);
+    if (checkers_[side]) checkers_[side]->set_fast(to_recover);
   }
   surroundings_->on_change();
 }
@@ -217,15 +227,17 @@ void ServiceRunner::watch_side(Side side) {
   }
   const auto tcp = std::ranges::find(service_.ports, config::Protocol::tcp, &config::Port::protocol);
   const config::Port& first = tcp == service_.ports.end() ? service_.ports.front() : *tcp;
+  const config::Check& check = side == Side::rpm ? service_.rpm.check : service_.container.check;
+  const std::uint16_t port = side == Side::rpm ? first.rpm : first.container;
   checkers_[side] = std::make_unique<health::Checker>(
-      executor, side == Side::rpm ? service_.rpm.check : service_.container.check,
-      side == Side::rpm ? first.rpm : first.container, surroundings_->identity,
+      executor, check, port, surroundings_->identity,
       [weak = weak_from_this(), side, generation](Instant started, std::optional<ProbeFailure> failure) {
         const auto self = weak.lock();
         if (self && self->generation_[side] == generation) {
           self->happen(event::Probed{side, started, std::move(failure)});
         }
-      });
+      },
+      place_in(check.interval, port));
   sides_[side]->watch();
 }
 

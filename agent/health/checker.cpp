@@ -18,12 +18,12 @@ constexpr Milliseconds fast_interval{250};
 
 struct Checker::Impl {
   Impl(const asio::any_io_executor& executor, config::Check check_in, std::uint16_t port, ProbeIdentity identity_in,
-       OnResult callback)
-      : check(std::move(check_in)), default_port(port), identity(identity_in), on_result(std::move(callback)),
+       OnResult callback, Milliseconds phase_in)
+      : check(std::move(check_in)), default_port(port), identity(identity_in), on_result(std::move(callback)), phase(phase_in),
         timer(executor) {}
 
   static asio::awaitable<void> loop(std::shared_ptr<Impl> self) {
-    Instant beat = host::now();
+    Instant beat = host::now() - self->phase;
     while (!self->stopped) {
       const Instant started = host::now();
       self->urgent = false;
@@ -47,13 +47,14 @@ struct Checker::Impl {
       timer.expires_after(left);
       co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
     }
-    co_return host::now();
+    co_return host::now() - phase;
   }
 
   config::Check check;
   std::uint16_t default_port;
   ProbeIdentity identity;
   OnResult on_result;
+  Milliseconds phase;
   asio::steady_timer timer;
   bool fast = true;
   bool urgent = false;
@@ -61,8 +62,8 @@ struct Checker::Impl {
 };
 
 Checker::Checker(asio::any_io_executor executor, config::Check check, std::uint16_t default_port, ProbeIdentity identity,
-                 OnResult on_result)
-    : impl_(std::make_shared<Impl>(executor, std::move(check), default_port, identity, std::move(on_result))) {
+                 OnResult on_result, Milliseconds phase)
+    : impl_(std::make_shared<Impl>(executor, std::move(check), default_port, identity, std::move(on_result), phase)) {
   host::spawn(executor, "health check", Impl::loop(impl_));
 }
 

@@ -18,15 +18,17 @@ class Checker {
   /// `started`: when the probe began. An empty failure: it passed.
   using OnResult = std::function<void(Instant started, std::optional<ProbeFailure> failure)>;
 
+  /// `phase`: the beats after the first probe come so much earlier than at its distance: checkers that begin together need
+  /// not go on together.
   Checker(boost::asio::any_io_executor executor, config::Check check, std::uint16_t default_port, ProbeIdentity identity,
-          OnResult on_result);
+          OnResult on_result, Milliseconds phase = Milliseconds{0});
   ~Checker();
   Checker(const Checker&) = delete;
   Checker& operator=(const Checker&) = delete;
 
   /// The next probe starts now (as soon as one that runs has ended).
   void check_now();
-  /// While a side is not healthy it is asked at least every 250 ms, so that its recovery is seen soon.
+  /// While a side is to recover it is asked at least every 250 ms, so that this is seen soon.
   void set_fast(bool fast);
 
  private:

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +34,7 @@ using boost::system::error_code;
 
 constexpr Milliseconds grace{500};     ///< Between SIGTERM and SIGKILL.
 constexpr Milliseconds drain_for{100};  ///< For output of a finished program whose pipe a grandchild still holds.
+constexpr int most_drains = 50;         ///< So often again, where there still is some.
 constexpr std::size_t error_limit = 64 * 1024;
 
 /// Both ends close at exec: a program started at the same time cannot hold them open (Boost.Process 1.81 makes its pipes
@@ -199,10 +201,20 @@ asio::awaitable<void> wait_for_streams(std::shared_ptr<Run> run) {
   }
 }
 
-void close_later(const std::shared_ptr<Run>& run) {
+bool holds_output(asio::posix::stream_descriptor& stream) {
+  int bytes = 0;
+  return stream.is_open() && ::ioctl(stream.native_handle(), FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+/// What the program has written is read even by a loop that is slow to come to it.
+void close_later(const std::shared_ptr<Run>& run, int drains = most_drains) {
   run->timer.expires_after(drain_for);
-  run->timer.async_wait([run](const error_code& cancelled) {
+  run->timer.async_wait([run, drains](const error_code& cancelled) {
     if (cancelled) return;
+    if (drains > 0 && (holds_output(run->output) || holds_output(run->error))) {
+      close_later(run, drains - 1);
+      return;
+    }
     error_code ignored;
     run->output.close(ignored);
     run->error.close(ignored);
@@ -233,13 +245,13 @@ asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLim
   Run::Process child = launcher(executor, failed, program, arguments, process::process_environment(environment), setup);
   if (failed) co_return fail_errno("cannot run " + program, failed.value());
   const pid_t pid = child.id();
+  if (command.on_start) command.on_start(pid);
 
   const auto run = std::make_shared<Run>(executor, in, out, err);
   ::close(in.take_reader());
   ::close(out.take_writer());
   ::close(err.take_writer());
   run->to_write = std::move(command.input);
-  run->result.pid = pid;
   spawn(executor, "program input", feed(run));
   spawn(executor, "program output", collect(run, run->output, run->result.output, limits.output_bytes, &run->result.output_cut));
   spawn(executor, "program errors", collect(run, run->error, run->result.error, error_limit, nullptr));

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <boost/asio/awaitable.hpp>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -19,10 +20,10 @@ struct Command {
   std::vector<std::string> environment;  ///< "NAME=VALUE", added to a minimal environment (PATH, LANG=C).
   std::optional<uid_t> uid;
   std::optional<gid_t> gid;
+  std::function<void(pid_t)> on_start;  ///< Told its pid as soon as it has one; not called if it cannot be started.
 };
 
 struct CommandResult {
-  pid_t pid = 0;
   int exit_status = -1;  ///< Its exit status; 128 + N if it died of signal N.
   std::string output;    ///< Standard output, cut at the limit.
   std::string error;     ///< Standard error, cut at 64 KiB.

@@ -41,7 +41,7 @@ constexpr mode_t file_mode = 0640;
 
 }  // namespace
 
-Expected<void> write_atomically(const std::filesystem::path& path, std::string_view content) {
+Expected<void> write_atomically(const std::filesystem::path& path, std::string_view content, Lasting lasting) {
   const std::filesystem::path temporary = path.string() + ".new";
   {
     const File file(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, file_mode);
@@ -60,6 +60,7 @@ Expected<void> write_atomically(const std::filesystem::path& path, std::string_v
     return fail_errno("rename to " + path.string(), why);
   }
   host::crash_point("file in place");
+  if (lasting == Lasting::either) return {};
   const File directory(path.parent_path(), O_RDONLY | O_DIRECTORY);
   if (!directory.open() || ::fsync(directory.fd()) != 0) return fail_errno("fsync of " + path.parent_path().string(), errno);
   return {};

@@ -166,8 +166,11 @@ void Store::save(const std::string& service, const Durable& durable, std::option
     state["record"] = to_json(*job->stamped);
     job->line = json::serialize(state["record"]) + "\n";
   }
-  const bool taken = writer_->push([this, path = service_file(directory_, service), text = json::serialize(state) + "\n", job] {
-    auto written = write_atomically(path, text);
+  // An intent is for an agent that comes back in this boot and finds the kernel half way. A power cut empties the kernel, and
+  // the state before the intent leads to the same route.
+  const Lasting lasting = durable.intent ? Lasting::either : Lasting::new_only;
+  const bool taken = writer_->push([this, path = service_file(directory_, service), text = json::serialize(state) + "\n", lasting, job] {
+    auto written = write_atomically(path, text, lasting);
     const bool saved = written.has_value();
     boost::asio::post(writer_->executor, [this, job, error = saved ? std::nullopt : std::optional(std::move(written.error()))] {
       if (!error && job->stamped) keep(to_json(*job->stamped));

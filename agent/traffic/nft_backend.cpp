@@ -3,11 +3,15 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <boost/asio/experimental/channel.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "host/clock.hpp"
 #include "host/command.hpp"
+#include "host/spawn.hpp"
 #include "host/text.hpp"
 #include "traffic/generation_watch.hpp"
 #include "traffic/nat_keeper.hpp"
@@ -17,6 +21,33 @@ namespace dualdeploy::traffic {
 namespace {
 
 namespace asio = boost::asio;
+using boost::system::error_code;
+
+/// One transaction of ours, on its way through nft. It is done once the kernel tells that it is committed, or, unheard, when
+/// nft has ended: that takes longer, since the kernel lets nobody close a netlink socket until what a transaction replaced has
+/// been released.
+struct Transaction {
+  explicit Transaction(const asio::any_io_executor& executor) : outcome(executor, 1) {}
+  std::uint32_t port_id = 0;  ///< nft's netlink port: its pid.
+  asio::experimental::channel<void(error_code, Expected<void>)> outcome;  ///< The first one counts.
+};
+
+/// Runs nft to its end. Errors: it could not be run or did not end in time; its own first line.
+asio::awaitable<Expected<void>> run_nft(host::Command command) {
+  auto result = co_await host::run_command(std::move(command));
+  if (!result) co_return std::unexpected(std::move(result.error()).within("nft"));
+  if (result->exit_status != 0) co_return fail("nft: " + host::first_line(result->error));
+  co_return Expected<void>{};
+}
+
+asio::awaitable<void> carry_out(std::shared_ptr<Transaction> transaction, std::string script) {
+  host::Command command;
+  command.argv = {"nft", "-f", "-"};
+  command.input = std::move(script);
+  command.on_start = [transaction](pid_t pid) { transaction->port_id = static_cast<std::uint32_t>(pid); };
+  auto ended = co_await run_nft(std::move(command));
+  transaction->outcome.try_send(error_code{}, std::move(ended));
+}
 
 class NftBackend final : public Backend {
  public:
@@ -31,8 +62,10 @@ class NftBackend final : public Backend {
     ServiceRules service{.name = "sample", .ports = {config::Port{.front = 1, .rpm = 2, .container = 3}},
                          .planned = Route::to(Side::container), .active = true};
     sample.services.emplace(service.name, service);
-    std::vector<std::string> argv{"nft", "--check", "-f", "-"};
-    co_return co_await run(std::move(argv), render_table(sample, host::now()));
+    host::Command command;
+    command.argv = {"nft", "--check", "-f", "-"};
+    command.input = render_table(sample, host::now());
+    co_return co_await run_nft(std::move(command));
   }
 
   asio::awaitable<Expected<Observed>> observe() override {
@@ -95,37 +128,18 @@ class NftBackend final : public Backend {
  private:
   asio::awaitable<Expected<void>> commit(std::string script) {
     if (script.empty()) co_return Expected<void>{};
-    std::vector<std::string> argv{"nft", "-f", "-"};
-    co_return co_await run(std::move(argv), std::move(script));
+    const auto transaction = std::make_shared<Transaction>(executor_);
+    last_ = transaction;
+    host::spawn(executor_, "nft", carry_out(transaction, std::move(script)));
+    co_return co_await transaction->outcome.async_receive(asio::use_awaitable);
   }
 
-  asio::awaitable<Expected<void>> run(std::vector<std::string> argv, std::string script) {
-    host::Command command;
-    command.argv = std::move(argv);
-    command.input = std::move(script);
-    ++running_;
-    auto result = co_await host::run_command(std::move(command));
-    --running_;
-    settle_generations(result ? result->pid : 0);
-    if (!result) co_return std::unexpected(std::move(result.error()).within("nft"));
-    if (result->exit_status != 0) co_return fail("nft: " + host::first_line(result->error));
-    co_return Expected<void>{};
-  }
-
-  /// While a transaction of ours runs, its pid is not known yet: what is seen meanwhile is judged afterwards.
+  /// The newest transaction is known even after its end, since its notice may be read later than that.
   void saw(const GenerationWatch::Generation& seen) {
-    if (running_ > 0) {
-      if (pending_.size() < 1'000) pending_.push_back(seen);
-      return;
-    }
-    if (seen.port_id != 0 && seen.port_id == last_own_pid_) return;
-    report(seen);
-  }
-
-  void settle_generations(pid_t own) {
-    last_own_pid_ = static_cast<std::uint32_t>(own);
-    for (const auto& seen : std::exchange(pending_, {})) {
-      if (seen.port_id == 0 || seen.port_id != last_own_pid_) report(seen);
+    if (last_ && seen.port_id != 0 && seen.port_id == last_->port_id) {
+      last_->outcome.try_send(error_code{}, Expected<void>{});
+    } else {
+      report(seen);
     }
   }
 
@@ -137,9 +151,7 @@ class NftBackend final : public Backend {
   Notices notices_;
   std::unique_ptr<GenerationWatch> watch_;
   std::optional<NatKeeper> keeper_;
-  int running_ = 0;
-  std::uint32_t last_own_pid_ = 0;
-  std::vector<GenerationWatch::Generation> pending_;
+  std::shared_ptr<Transaction> last_;
 };
 
 }  // namespace

@@ -8,6 +8,8 @@
 #include <boost/json.hpp>
 #include <csignal>
 #include <cstring>
+#include <functional>
+#include <utility>
 
 #include "host/signal_name.hpp"
 #include "host/spawn.hpp"
@@ -200,9 +202,11 @@ struct ContainerSide::Impl : std::enable_shared_from_this<Impl> {
   }
 
   static asio::awaitable<void> keep_looking(std::shared_ptr<Impl> self) {
+    // Containers that are watched from one moment on are not all looked at in one moment.
+    Milliseconds pause = look_again * static_cast<std::int64_t>(std::hash<std::string>{}(self->name) % 1'000) / 1'000;
     while (!self->following->stopped) {
       boost::system::error_code woken;
-      self->look_timer.expires_after(look_again);
+      self->look_timer.expires_after(std::exchange(pause, look_again));
       co_await self->look_timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
       if (!self->following->stopped) self->look();
     }

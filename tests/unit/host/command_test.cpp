@@ -42,6 +42,21 @@ TEST(Command, OutputErrorAndStatus) {
 
 TEST(Command, SignalIsAStatus) { EXPECT_EQ(run({"sh", "-c", "kill -9 $$"})->exit_status, 137); }
 
+TEST(Command, ItsPidIsToldOnceItHasOne) {
+  boost::asio::io_context loop;
+  pid_t told = 0;
+  Command command;
+  command.argv = {"sh", "-c", "echo $$"};
+  command.on_start = [&told](pid_t pid) { told = pid; };
+  Command missing = command;
+  missing.argv = {"/nonexistent/program"};
+  EXPECT_FALSE(testing::run(loop, run_command(std::move(missing))));
+  EXPECT_EQ(told, 0);
+  const auto result = testing::run(loop, run_command(std::move(command)));
+  ASSERT_TRUE(result);
+  EXPECT_EQ(result->output, std::to_string(told) + "\n");
+}
+
 TEST(Command, LongInputComesBack) {
   CommandLimits limits;
   limits.output_bytes = 2 * 1024 * 1024;

@@ -1,0 +1,67 @@
+"""The start of the agent, until it tells systemd that it is READY."""
+
+from peers import Haproxy
+from report import Column, Report, Table, Target, percentile
+from settings import Settings
+from testbed import CONTAINER, Testbed, note
+
+RPM = "route at the RPM, no rules yet (a boot)"
+RESTORED = "saved route to the container, no rules yet (a boot)"
+ADOPTED = "saved route to the container, rules found (a restart)"
+HAPROXY = "HAProxy, two servers checked"
+_CHECK = "the container's check, once (curl)"
+
+
+def run(bed: Testbed, settings: Settings) -> Report:
+    columns = [Column("ms, p50", "ready_ms"), Column("p99", "ready_ms", lambda samples: percentile(samples, 99)),
+               Column("worst", "ready_ms", max)]
+    table = Table("start to READY", columns)
+    servers = f"listen web\n    bind :9020\n    mode http\n    option httpchk GET /\n    default-server check inter 1s\n" \
+              f"    server rpm 127.0.0.1:80\n    server container 127.0.0.1:{CONTAINER} backup\n"
+    with Haproxy(bed, servers):
+        for turn in range(settings.rounds):
+            note(f"start: round {turn + 1} of {settings.rounds}")
+            for _ in range(settings.starts):
+                bed.flip("rpm")
+                table.add(RPM, ready_ms=_start(bed, rules_stay=False))
+                bed.until_healthy()
+                bed.flip("container")
+                table.add(RESTORED, ready_ms=_start(bed, rules_stay=False))
+                _expect_container(bed)
+                table.add(ADOPTED, ready_ms=_start(bed, rules_stay=True))
+                _expect_container(bed)
+                bed.inside("systemctl", "stop", "bench-haproxy")
+                table.add(HAPROXY, ready_ms=ready_after_ms(bed, "bench-haproxy"))
+                table.add(_CHECK, ready_ms=_one_check_ms(bed))
+    check_ms = table.value(_CHECK, "ready_ms")
+    targets = [Target(f"READY beyond the check's own time, ms: {case}", table.value(case, "ready_ms") - check_ms, 100)
+               for case in (RPM, RESTORED, ADOPTED)]
+    return Report("start", [table], targets, ["From the fork of the main process to `active`, as systemd has seen them."])
+
+
+def ready_after_ms(bed: Testbed, unit: str) -> float:
+    """Starts the unit, which is stopped."""
+    bed.inside("systemctl", "reset-failed", unit, check=False)  # So many starts are no failure here.
+    bed.inside("systemctl", "start", unit)
+    shown = bed.inside("systemctl", "show", "-p", "ExecMainStartTimestampMonotonic", "-p", "ActiveEnterTimestampMonotonic", unit)
+    at_us = {name: int(value) for name, value in (line.split("=") for line in shown.splitlines())}
+    return (at_us["ActiveEnterTimestampMonotonic"] - at_us["ExecMainStartTimestampMonotonic"]) / 1e3
+
+
+def _start(bed: Testbed, rules_stay: bool) -> float:
+    bed.inside("systemctl", "stop", "dualdeployd")
+    if not rules_stay:
+        bed.inside("nft", "delete", "table", "inet", "dualdeploy")
+    return ready_after_ms(bed, "dualdeployd")
+
+
+def _expect_container(bed: Testbed) -> None:
+    """READY promises that the route is what was saved."""
+    route = bed.status()["route"]["effective"]
+    if route != "container":
+        raise RuntimeError(f"ready, and the route is {route}")
+
+
+def _one_check_ms(bed: Testbed) -> float:
+    seconds = bed.inside("curl", "-s", "-o", "/dev/null", "-w", "%{time_total}", f"http://127.0.0.1:{CONTAINER}/")
+    return float(seconds) * 1e3
