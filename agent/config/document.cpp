@@ -28,21 +28,15 @@ class FileDescriptor {
   int descriptor_;
 };
 
-std::optional<std::string> read_text(Report& report) {
-  const auto failed = [&report](int error) {
-    report.whole_file(std::string("cannot be read: ") + std::strerror(error));
-    return std::nullopt;
-  };
+std::expected<std::string, std::string> read_text(const std::filesystem::path& path) {
+  const auto failed = [](int error) { return std::unexpected(std::string("cannot be read: ") + std::strerror(error)); };
   // O_NONBLOCK: opening a FIFO must not wait for a writer.
-  const FileDescriptor file(::open(report.file().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) return failed(errno);
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return failed(errno);
   if (S_ISDIR(status.st_mode)) return failed(EISDIR);
-  if (!S_ISREG(status.st_mode)) {
-    report.whole_file("cannot be read: expected a regular file");
-    return std::nullopt;
-  }
+  if (!S_ISREG(status.st_mode)) return std::unexpected("cannot be read: expected a regular file");
   std::string text;
   std::array<char, 16'384> buffer{};
   while (text.size() <= largest_file_bytes) {
@@ -52,8 +46,7 @@ std::optional<std::string> read_text(Report& report) {
     if (count == 0) return text;
     text.append(buffer.data(), static_cast<std::size_t>(count));
   }
-  report.whole_file("larger than 1MiB; expected a configuration file");
-  return std::nullopt;
+  return std::unexpected("larger than 1MiB; expected a configuration file");
 }
 
 /// Bytes in the UTF-8 character that begins with `first`, or 0.
@@ -127,11 +120,16 @@ bool is_one_document(const std::string& text, Report& report) {
 
 }  // namespace
 
-std::optional<YAML::Node> read_document(Report& report) {
-  const auto text = read_text(report);
-  if (!text || !is_text(*text, report)) return std::nullopt;
+Source read_source(const std::filesystem::path& file) { return {file, read_text(file)}; }
+
+std::optional<YAML::Node> parse_document(const Source& source, Report& report) {
+  if (!source.text) {
+    report.whole_file(source.text.error());
+    return std::nullopt;
+  }
+  if (!is_text(*source.text, report)) return std::nullopt;
   try {
-    if (is_one_document(*text, report)) return YAML::Load(*text);
+    if (is_one_document(*source.text, report)) return YAML::Load(*source.text);
   } catch (const YAML::DeepRecursion& exception) {
     report.at(exception.mark, "not valid YAML: nested too deeply");
   } catch (const YAML::Exception& exception) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <boost/json.hpp>
 
+#include "host/text.hpp"
 #include "host/wall_clock.hpp"
 
 namespace dualdeploy::state {
@@ -12,6 +13,8 @@ namespace json = boost::json;
 namespace {
 
 constexpr int format_version = 1;
+/// JSON's numbers are exact up to here in every reader (RFC 8259, section 6); and no history gets there.
+constexpr std::int64_t greatest_id = (std::int64_t{1} << 53) - 1;
 
 Expected<std::string> text_member(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);
@@ -50,6 +53,11 @@ std::optional<RecordKind> kind_named(std::string_view name) {
   return std::nullopt;
 }
 
+bool is_numbered(const json::object& record) {
+  const std::int64_t id = number_member(record, "id", -1);
+  return id >= 0 && id <= greatest_id;
+}
+
 }  // namespace
 
 json::object to_json(const Actor& actor) {
@@ -74,7 +82,18 @@ json::object to_json(const StampedRecord& stamped) {
   return object;
 }
 
-json::object to_json(const Durable& durable) {
+std::optional<json::object> parse_history_line(std::string_view line) {
+  boost::system::error_code error;
+  json::value value = json::parse(line, error);
+  if (error || !value.is_object() || !is_numbered(value.get_object())) return std::nullopt;
+  return std::move(value.get_object());
+}
+
+std::uint64_t id_of(const json::object& record) { return record.at("id").to_number<std::uint64_t>(); }
+
+namespace {
+
+json::object object_of(const Durable& durable) {
   json::object object{{"version", format_version}, {"route", describe(durable.route)}};
   if (durable.hold) {
     object["hold"] = json::object{{"actor", to_json(durable.hold->owner)},
@@ -133,6 +152,26 @@ Expected<Durable> durable_from_json(const json::value& value) {
                             actor_of(intent), text_member(intent, "reason").value_or("")};
   }
   return durable;
+}
+
+}  // namespace
+
+Expected<Saved> parse_state(std::string_view text) {
+  boost::system::error_code error;
+  json::value value = json::parse(text, error);
+  if (error) return fail("it is not JSON: " + error.message());
+  auto durable = durable_from_json(value);
+  if (!durable) return std::unexpected(std::move(durable.error()));
+  Saved saved{std::move(*durable), {}};
+  json::value* record = value.get_object().if_contains("record");
+  if (record != nullptr && record->is_object() && is_numbered(record->get_object())) saved.record = std::move(record->get_object());
+  return saved;
+}
+
+std::string print_state(const Durable& durable, const std::optional<StampedRecord>& record) {
+  json::object object = object_of(durable);
+  if (record) object["record"] = to_json(*record);
+  return json::serialize(object) + "\n";
 }
 
 }  // namespace dualdeploy::state
