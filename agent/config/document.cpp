@@ -11,6 +11,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "core/utf8.hpp"
+
 namespace dualdeploy::config {
 namespace {
 
@@ -49,27 +51,15 @@ std::expected<std::string, std::string> read_text(const std::filesystem::path& p
   return std::unexpected("larger than 1MiB; expected a configuration file");
 }
 
-/// Bytes in the UTF-8 character that begins with `first`, or 0.
-std::size_t length_of_character(unsigned char first) {
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return 2;
-  if (first >= 0xe0 && first <= 0xef) return 3;
-  if (first >= 0xf0 && first <= 0xf4) return 4;
-  return 0;
-}
-
 /// YAML allows no control characters and no broken UTF-8. yaml-cpp replaces the latter silently, and takes
 /// the byte 4 for the end of the file.
 bool is_text(std::string_view text, Report& report) {
   YAML::Mark mark;
   while (!text.empty()) {
     const auto first = static_cast<unsigned char>(text.front());
-    std::size_t length = length_of_character(first);
+    std::size_t length = utf8_length(text);
     if (first < 0x20 && first != '\t' && first != '\n' && first != '\r') length = 0;
-    if (first == 0x7f || length > text.size()) length = 0;
-    for (std::size_t index = 1; index < length; ++index) {
-      if ((static_cast<unsigned char>(text[index]) & 0xc0) != 0x80) length = 0;
-    }
+    if (first == 0x7f) length = 0;
     if (length == 0) {
       report.at(mark, "not a text file; expected UTF-8 without control characters");
       return false;

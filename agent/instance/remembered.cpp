@@ -40,7 +40,7 @@ std::optional<Remembered> parse_remembered(std::string_view text) {
 Expected<void> remember(const fs::path& directory, const std::string& instance_id, const std::string& routes) {
   if (!is_instance_id(instance_id)) return fail("'" + instance_id.substr(0, 50) + "' is no instance-id");
   const json::object object{{"instance_id", instance_id}, {"boot_id", host::boot_id()}, {"routes", routes}};
-  return state::write_atomically(directory / file_name, json::serialize(object) + "\n");
+  return state::write_atomically(directory / file_name, host::json_text(object) + "\n");
 }
 
 }  // namespace dualdeploy::instance

@@ -105,7 +105,7 @@ Expected<Manifest> parse_manifest(std::string_view text) {
   return manifest;
 }
 
-std::string print_manifest(const Manifest& manifest) { return json::serialize(to_json(manifest)) + "\n"; }
+std::string print_manifest(const Manifest& manifest) { return host::json_text(to_json(manifest)) + "\n"; }
 
 Expected<void> write_manifest(const fs::path& directory, const Manifest& manifest) {
   return write_atomically(directory / manifest_name, print_manifest(manifest));

@@ -171,7 +171,7 @@ Expected<Saved> parse_state(std::string_view text) {
 std::string print_state(const Durable& durable, const std::optional<StampedRecord>& record) {
   json::object object = object_of(durable);
   if (record) object["record"] = to_json(*record);
-  return json::serialize(object) + "\n";
+  return host::json_text(object) + "\n";
 }
 
 }  // namespace dualdeploy::state

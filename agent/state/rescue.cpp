@@ -50,7 +50,7 @@ Expected<std::string> forget_routes(const fs::path& directory, std::string_view 
     StampedRecord record{.unix_ms = host::wall_unix_ms(), .service = entry.path().stem().string()};
     record.record = Record{.kind = RecordKind::rescue, .actor = actor, .from = **before, .to = Route{},
                            .reason = std::string(reason), .message = "rescued while no agent was running"};
-    if (auto written = append_durably(directory / "history.jsonl", json::serialize(to_json(record)) + "\n"); !written) {
+    if (auto written = append_durably(directory / "history.jsonl", host::json_text(to_json(record)) + "\n"); !written) {
       return std::unexpected(written.error());
     }
   }

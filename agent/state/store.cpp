@@ -134,7 +134,7 @@ Store::Loaded Store::load(const std::string& service) {
     Loaded loaded{std::move(saved->durable), "", ""};
     if (saved->record && lacks(id_of(*saved->record))) {
       last_id_ = std::max(last_id_, id_of(*saved->record));
-      loaded.late_record = json::serialize(*saved->record);
+      loaded.late_record = host::json_text(*saved->record);
       keep(std::move(*saved->record));
       (void)writer_->push([this, line = loaded.late_record + "\n"] { writer_->append_line(line); });
     }
@@ -159,7 +159,7 @@ void Store::save(const std::string& service, const Durable& durable, std::option
   job->done = std::move(on_saved);
   if (record) {
     job->stamped = StampedRecord{++last_id_, host::wall_unix_ms(), service, std::move(*record)};
-    job->line = json::serialize(to_json(*job->stamped)) + "\n";
+    job->line = host::json_text(to_json(*job->stamped)) + "\n";
   }
   const bool taken = writer_->push([this, path = service_file(directory_, service), text = print_state(durable, job->stamped), job] {
     auto written = write_atomically(path, text);
@@ -179,7 +179,7 @@ void Store::save(const std::string& service, const Durable& durable, std::option
 StampedRecord Store::append(const std::string& service, Record record) {
   StampedRecord stamped{++last_id_, host::wall_unix_ms(), service, std::move(record)};
   json::object object = to_json(stamped);
-  (void)writer_->push([this, line = json::serialize(object) + "\n"] { writer_->append_line(line); });
+  (void)writer_->push([this, line = host::json_text(object) + "\n"] { writer_->append_line(line); });
   keep(std::move(object));
   return stamped;
 }
