@@ -13,8 +13,9 @@ namespace json = boost::json;
 namespace {
 
 constexpr int format_version = 1;
-/// JSON's numbers are exact up to here in every reader (RFC 8259, section 6); and no history gets there.
-constexpr std::int64_t greatest_id = (std::int64_t{1} << 53) - 1;
+/// JSON's numbers are exact up to here in every reader (RFC 8259, section 6). No record's number, no time and no id of ours
+/// gets there, and there is room for the arithmetic with them.
+constexpr std::int64_t greatest_number = (std::int64_t{1} << 53) - 1;
 
 Expected<std::string> text_member(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);
@@ -22,9 +23,12 @@ Expected<std::string> text_member(const json::object& object, std::string_view n
   return std::string(value->get_string());
 }
 
+/// A whole number from 0 on; what is none counts as not there.
 std::int64_t number_member(const json::object& object, std::string_view name, std::int64_t fallback) {
   const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_int64() ? value->get_int64() : fallback;
+  if (value == nullptr || !value->is_int64()) return fallback;
+  const std::int64_t number = value->get_int64();
+  return number >= 0 && number <= greatest_number ? number : fallback;
 }
 
 Expected<Route> route_member(const json::object& object, std::string_view name) {
@@ -54,8 +58,7 @@ std::optional<RecordKind> kind_named(std::string_view name) {
 }
 
 bool is_numbered(const json::object& record) {
-  const std::int64_t id = number_member(record, "id", -1);
-  return id >= 0 && id <= greatest_id;
+  return number_member(record, "id", -1) >= 0;
 }
 
 }  // namespace

@@ -130,6 +130,17 @@ TEST_F(StoreTest, NumbersThatCannotBeCountedOnAreNone) {
   }
 }
 
+TEST_F(StoreTest, ATimeThatCannotBeReckonedWithIsOver) {
+  for (const std::string deadline : {"-9223372036854775808", "-1", "9223372036854775807", "1e300", "\"soon\""}) {
+    Store store(loop.get_executor(), directory, 1 << 20);
+    put("services/shop.json", "{\"version\":1,\"route\":\"container\",\"confirm\":{\"back_to\":\"rpm\",\"boot_id\":\"b\",\"deadline_boottime_ms\":" +
+                                  deadline + "}}");
+    const auto loaded = store.load("shop");
+    ASSERT_TRUE(loaded.durable && loaded.durable->confirm) << deadline;
+    EXPECT_EQ(loaded.durable->confirm->deadline, Instant{}) << deadline;
+  }
+}
+
 TEST_F(StoreTest, FailureIsReported) {
   Store store(loop.get_executor(), directory, 1 << 20);
   fs::remove_all(directory / "services");
