@@ -11,6 +11,8 @@
 #include <cstring>
 #include <sstream>
 
+#include "core/utf8.hpp"
+
 namespace dualdeploy::config {
 namespace {
 
@@ -28,21 +30,15 @@ class FileDescriptor {
   int descriptor_;
 };
 
-std::optional<std::string> read_text(Report& report) {
-  const auto failed = [&report](int error) {
-    report.whole_file(std::string("cannot be read: ") + std::strerror(error));
-    return std::nullopt;
-  };
+std::expected<std::string, std::string> read_text(const std::filesystem::path& path) {
+  const auto failed = [](int error) { return std::unexpected(std::string("cannot be read: ") + std::strerror(error)); };
   // O_NONBLOCK: opening a FIFO must not wait for a writer.
-  const FileDescriptor file(::open(report.file().c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) return failed(errno);
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return failed(errno);
   if (S_ISDIR(status.st_mode)) return failed(EISDIR);
-  if (!S_ISREG(status.st_mode)) {
-    report.whole_file("cannot be read: expected a regular file");
-    return std::nullopt;
-  }
+  if (!S_ISREG(status.st_mode)) return std::unexpected("cannot be read: expected a regular file");
   std::string text;
   std::array<char, 16'384> buffer{};
   while (text.size() <= largest_file_bytes) {
@@ -52,17 +48,7 @@ std::optional<std::string> read_text(Report& report) {
     if (count == 0) return text;
     text.append(buffer.data(), static_cast<std::size_t>(count));
   }
-  report.whole_file("larger than 1MiB; expected a configuration file");
-  return std::nullopt;
-}
-
-/// Bytes in the UTF-8 character that begins with `first`, or 0.
-std::size_t length_of_character(unsigned char first) {
-  if (first < 0x80) return 1;
-  if (first >= 0xc2 && first <= 0xdf) return 2;
-  if (first >= 0xe0 && first <= 0xef) return 3;
-  if (first >= 0xf0 && first <= 0xf4) return 4;
-  return 0;
+  return std::unexpected("larger than 1MiB; expected a configuration file");
 }
 
 /// YAML allows no control characters and no broken UTF-8. yaml-cpp replaces the latter silently, and takes
@@ -71,12 +57,9 @@ bool is_text(std::string_view text, Report& report) {
   YAML::Mark mark;
   while (!text.empty()) {
     const auto first = static_cast<unsigned char>(text.front());
-    std::size_t length = length_of_character(first);
+    std::size_t length = utf8_length(text);
     if (first < 0x20 && first != '\t' && first != '\n' && first != '\r') length = 0;
-    if (first == 0x7f || length > text.size()) length = 0;
-    for (std::size_t index = 1; index < length; ++index) {
-      if ((static_cast<unsigned char>(text[index]) & 0xc0) != 0x80) length = 0;
-    }
+    if (first == 0x7f) length = 0;
     if (length == 0) {
       report.at(mark, "not a text file; expected UTF-8 without control characters");
       return false;
@@ -127,11 +110,16 @@ bool is_one_document(const std::string& text, Report& report) {
 
 }  // namespace
 
-std::optional<YAML::Node> read_document(Report& report) {
-  const auto text = read_text(report);
-  if (!text || !is_text(*text, report)) return std::nullopt;
+Source read_source(const std::filesystem::path& file) { return {file, read_text(file)}; }
+
+std::optional<YAML::Node> parse_document(const Source& source, Report& report) {
+  if (!source.text) {
+    report.whole_file(source.text.error());
+    return std::nullopt;
+  }
+  if (!is_text(*source.text, report)) return std::nullopt;
   try {
-    if (is_one_document(*text, report)) return YAML::Load(*text);
+    if (is_one_document(*source.text, report)) return YAML::Load(*source.text);
   } catch (const YAML::DeepRecursion& exception) {
     report.at(exception.mark, "not valid YAML: nested too deeply");
   } catch (const YAML::Exception& exception) {

@@ -50,14 +50,13 @@ void check_names(const std::vector<ReadService>& services, std::vector<Report>& 
   }
 }
 
-std::vector<Service> load_services(const std::filesystem::path& directory, std::vector<Problem>& problems) {
+std::vector<Service> parse_services(const std::vector<Source>& sources, std::vector<Problem>& problems) {
   std::vector<ReadService> read;
   std::vector<Report> reports;
-  const auto files = service_files(directory, problems);
-  reports.reserve(files.size());
-  for (const std::filesystem::path& file : files) {
-    Report& report = reports.emplace_back(file, problems);
-    const auto document = read_document(report);
+  reports.reserve(sources.size());
+  for (const Source& source : sources) {
+    Report& report = reports.emplace_back(source.file, problems);
+    const auto document = parse_document(source, report);
     read.push_back(document ? read_service(root_of(*document, report)) : ReadService{});
   }
   check_names(read, reports);
@@ -69,24 +68,37 @@ std::vector<Service> load_services(const std::filesystem::path& directory, std::
   return services;
 }
 
-}  // namespace
-
-std::expected<Config, std::vector<Problem>> load(const std::filesystem::path& main_file) {
-  std::vector<Problem> problems;
+std::expected<Config, std::vector<Problem>> parse_all(const Source& main_file, const std::vector<Source>& services,
+                                                      std::vector<Problem> problems) {
   try {
     Config config;
-    Report report(main_file, problems);
-    if (const auto document = read_document(report)) config.agent = read_agent(root_of(*document, report));
-    config.services = load_services(main_file.parent_path() / "services.d", problems);
+    Report report(main_file.file, problems);
+    if (const auto document = parse_document(main_file, report)) config.agent = read_agent(root_of(*document, report));
+    config.services = parse_services(services, problems);
     if (problems.empty()) return config;
   } catch (
       const std::exception& exception) {  // Out of memory, or a defect: a bad file must not end the daemon.
-    problems.push_back({main_file, 0, 0, std::string("cannot be read: ") + exception.what()});
+    problems.push_back({main_file.file, 0, 0, std::string("cannot be read: ") + exception.what()});
   }
   std::ranges::stable_sort(problems, {}, [](const Problem& problem) {
     return std::tie(problem.file, problem.line, problem.column);
   });
   return std::unexpected(std::move(problems));
+}
+
+}  // namespace
+
+std::expected<Config, std::vector<Problem>> parse(const Source& main_file, const std::vector<Source>& services) {
+  return parse_all(main_file, services, {});
+}
+
+std::expected<Config, std::vector<Problem>> load(const std::filesystem::path& main_file) {
+  std::vector<Problem> problems;
+  std::vector<Source> services;
+  for (const std::filesystem::path& file : service_files(main_file.parent_path() / "services.d", problems)) {
+    services.push_back(read_source(file));
+  }
+  return parse_all(read_source(main_file), services, std::move(problems));
 }
 
 }  // namespace dualdeploy::config

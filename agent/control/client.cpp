@@ -8,6 +8,8 @@
 #include <boost/beast/http.hpp>
 #include <boost/json.hpp>
 
+#include "host/text.hpp"
+
 namespace dualdeploy::control {
 
 namespace asio = boost::asio;
@@ -144,7 +146,7 @@ Expected<json::value> Client::get(const std::string& target, Milliseconds timeou
 }
 
 Expected<json::value> Client::post(const std::string& target, const json::object& body, Milliseconds timeout) const {
-  return exchange(socket_, http::verb::post, target, json::serialize(body), timeout);
+  return exchange(socket_, http::verb::post, target, host::json_text(body), timeout);
 }
 
 Expected<void> Client::events(const std::string& target, bool endless,

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "control/flip_request.hpp"
+#include "host/text.hpp"
 
 namespace dualdeploy::control {
 
@@ -32,7 +33,7 @@ unsigned http_status(ErrorCode code) {
   return 500;
 }
 
-Reply ok(const json::value& value) { return Reply{200, json::serialize(value) + "\n", {}}; }
+Reply ok(const json::value& value) { return Reply{200, host::json_text(value) + "\n", {}}; }
 
 Reply reply_to(Outcome outcome) {
   if (!outcome) return error_reply(outcome.error());
@@ -129,7 +130,7 @@ Reply error_reply(unsigned status, const Error& error) {
   const json::object object{{"error", json::object{{"code", name_of(error.code)},
                                                    {"exit", static_cast<int>(error.code)},
                                                    {"message", error.message}}}};
-  return Reply{status, json::serialize(object) + "\n", {}};
+  return Reply{status, host::json_text(object) + "\n", {}};
 }
 
 Reply error_reply(const Error& error) { return error_reply(http_status(error.code), error); }

@@ -73,7 +73,7 @@ struct Following {
 
   void offer(const json::object& event) {
     if (service && host::text_of(event, "service") != *service) return;
-    if (!overrun && !queue.try_send(error_code{}, json::serialize(event) + "\n")) {
+    if (!overrun && !queue.try_send(error_code{}, host::json_text(event) + "\n")) {
       overrun = true;
       queue.close();  // What has been queued is still delivered.
     }
@@ -228,7 +228,7 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
     auto past = api.history(service, *last, false);
     std::string text;
     if (past) {
-      for (const json::object& event : *past) text += json::serialize(event) + "\n";
+      for (const json::object& event : *past) text += host::json_text(event) + "\n";
     }
 
     http::response<http::empty_body> response(http::status::ok, 11);

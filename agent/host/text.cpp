@@ -1,7 +1,9 @@
 #include "host/text.hpp"
 
-#include <boost/json/value.hpp>
+#include <boost/json/serialize.hpp>
 #include <fstream>
+
+#include "core/utf8.hpp"
 
 namespace dualdeploy::host {
 
@@ -25,5 +27,9 @@ std::string text_of(const boost::json::object& object, std::string_view member) 
   const boost::json::value* value = object.if_contains(member);
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
+
+// Outside of texts JSON is ASCII: the whole can be repaired as well as each of them.
+std::string json_text(const boost::json::object& object) { return repaired_utf8(boost::json::serialize(object)); }
+std::string json_text(const boost::json::value& value) { return repaired_utf8(boost::json::serialize(value)); }
 
 }  // namespace dualdeploy::host

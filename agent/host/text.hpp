@@ -1,6 +1,7 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -16,5 +17,9 @@ namespace dualdeploy::host {
 [[nodiscard]] std::string_view trimmed(std::string_view text);
 /// A member that is a text; empty if there is none.
 [[nodiscard]] std::string text_of(const boost::json::object& object, std::string_view member);
+/// JSON that every reader takes: what hooks, engines and users say need not be UTF-8, and would make a state file or an
+/// answer that nobody can read back. Bytes that are none become U+FFFD.
+[[nodiscard]] std::string json_text(const boost::json::object& object);
+[[nodiscard]] std::string json_text(const boost::json::value& value);
 
 }  // namespace dualdeploy::host

@@ -4,35 +4,20 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/json.hpp>
-#include <charconv>
 #include <random>
 
 #include "host/boot.hpp"
 #include "host/clock.hpp"
 #include "host/text.hpp"
-#include "state/files.hpp"
 
 namespace dualdeploy::instance {
 
 namespace asio = boost::asio;
-namespace json = boost::json;
 namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* file_name = "instance.json";
-constexpr std::size_t file_limit = 4 * 1024;
 constexpr const char* route_tag = "tags/instance/dualdeploy-route";
-
-std::optional<Route> route_of(std::string_view text) {
-  if (const auto side = side_named(text)) return Route::to(*side);
-  if (text.ends_with('%')) text.remove_suffix(1);
-  int percent = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
-  if (error != std::errc{} || end != text.data() + text.size() || percent < 0 || percent > 100) return std::nullopt;
-  return Route::of(percent);
-}
 
 /// What one instance saved, out of the way and still there for the curious. What an image build recorded stays.
 Expected<void> set_aside(const fs::path& directory, const std::string& id) {
@@ -75,64 +60,12 @@ void take_routes(const std::string& text, Identity& identity) {
 
 }  // namespace
 
-bool is_instance_id(std::string_view text) {
-  return !text.empty() && text.size() <= 64 &&
-         std::ranges::all_of(text, [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
-}
-
 bool on_ec2(const config::Metadata& settings, const fs::path& firmware) {
   using Use = config::Metadata::Use;
   if (settings.use != Use::automatic) return settings.use == Use::on;
   // Nitro says so in its vendor fields, Xen in its firmware's version.
   return host::first_line_of(firmware / "sys_vendor") == "Amazon EC2" || host::first_line_of(firmware / "board_vendor") == "Amazon EC2" ||
          host::first_line_of(firmware / "bios_version").find("amazon") != std::string::npos;
-}
-
-Expected<InitialRoutes> parse_initial_routes(std::string_view text) {
-  InitialRoutes routes;
-  while (!host::trimmed(text).empty()) {
-    const std::size_t comma = text.find(',');
-    const std::string_view part = host::trimmed(text.substr(0, comma));
-    text = comma == std::string_view::npos ? std::string_view() : text.substr(comma + 1);
-    const std::size_t equals = part.find('=');
-    const auto route = equals == std::string_view::npos ? std::nullopt : route_of(host::trimmed(part.substr(equals + 1)));
-    const std::string_view service = host::trimmed(part.substr(0, equals));
-    if (!route || service.empty()) {
-      return fail(ErrorCode::usage, "expected SERVICE=rpm, SERVICE=container or SERVICE=PERCENT (SERVICE may be *), got '" +
-                                        std::string(part.substr(0, 100)) + "'");
-    }
-    routes[std::string(service)] = *route;
-  }
-  return routes;
-}
-
-std::optional<std::string> line_in_user_data(std::string_view user_data) {
-  constexpr std::string_view mark = "#dualdeploy ";
-  while (!user_data.empty()) {
-    const std::size_t end = user_data.find('\n');
-    const std::string_view line = user_data.substr(0, end);
-    if (line.starts_with(mark)) return std::string(host::trimmed(line.substr(mark.size())));
-    user_data = end == std::string_view::npos ? std::string_view() : user_data.substr(end + 1);
-  }
-  return std::nullopt;
-}
-
-std::optional<Remembered> remembered(const fs::path& directory) {
-  const auto content = state::read_file(directory / file_name, file_limit);
-  if (!content) return std::nullopt;
-  boost::system::error_code error;
-  const json::value value = json::parse(*content, error);
-  if (error || !value.is_object()) return std::nullopt;
-  const json::object& object = value.get_object();
-  Remembered found{host::text_of(object, "instance_id"), host::text_of(object, "boot_id"), host::text_of(object, "routes")};
-  if (!is_instance_id(found.instance_id)) return std::nullopt;
-  return found;
-}
-
-Expected<void> remember(const fs::path& directory, const std::string& instance_id, const std::string& routes) {
-  if (!is_instance_id(instance_id)) return fail("'" + instance_id.substr(0, 50) + "' is no instance-id");
-  const json::object object{{"instance_id", instance_id}, {"boot_id", host::boot_id()}, {"routes", routes}};
-  return state::write_atomically(directory / file_name, json::serialize(object) + "\n");
 }
 
 asio::awaitable<Identity> identify(asio::any_io_executor executor, std::shared_ptr<Metadata> metadata,

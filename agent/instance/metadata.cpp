@@ -6,7 +6,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
-#include <charconv>
+
+#include "instance/metadata_answer.hpp"
 
 namespace dualdeploy::instance {
 
@@ -18,14 +19,8 @@ using boost::system::error_code;
 
 namespace {
 
-constexpr std::size_t answer_limit = 64 * 1024;  ///< Above the 16 KiB that user data may have.
-constexpr std::size_t token_limit = 1024;
-constexpr std::int64_t token_seconds = 21'600;  ///< The longest that the service grants.
-/// A token is renewed so long before its end: a request under way must not see it end.
-constexpr Milliseconds token_margin{60'000};
 constexpr const char* token_target = "/latest/api/token";
 constexpr const char* token_header = "X-aws-ec2-metadata-token";
-constexpr const char* lifetime_header = "X-aws-ec2-metadata-token-ttl-seconds";
 
 struct Question {
   http::verb verb = http::verb::get;
@@ -37,25 +32,6 @@ struct Question {
   [[nodiscard]] std::string text() const { return std::string(http::to_string(verb)) + " " + target; }
 };
 
-struct Answer {
-  unsigned status = 0;
-  std::string body;
-  std::string lifetime;  ///< Of the token, as the service says.
-};
-
-struct Token {
-  std::string text;
-  Instant renew_at;
-};
-
-/// The whole text as a decimal number.
-std::optional<std::int64_t> number_in(std::string_view text) {
-  std::int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return number;
-}
-
 bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
 /// What categories and the names of tags have. Anything else would need an encoding, of which the service says nothing.
@@ -63,22 +39,6 @@ bool is_path(std::string_view text) {
   return !text.empty() && text.front() != '/' && std::ranges::all_of(text, [](char c) {
     return is_alphanumeric(c) || std::string_view("/-._~+=,:@").contains(c);
   });
-}
-
-/// It becomes a header of ours: whatever else the service answers must not.
-bool is_token(std::string_view text) {
-  return !text.empty() && text.size() <= token_limit &&
-         std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
-}
-
-std::string meaning_of(unsigned status) {
-  const std::string text = "HTTP " + std::to_string(status);
-  if (status / 100 == 3) return text + ": redirects are not followed";
-  if (status == 401) return text + ": it does not take its own token";
-  if (status == 403) return text + ": it is switched off for this instance, or forbids this";
-  if (status == 404) return text + ": it gives no tokens";
-  if (status == 429 || status == 503) return text + ": it is busy, or throttles";
-  return text;
 }
 
 std::string why_not_read(const error_code& error, Milliseconds timeout) {
@@ -138,16 +98,13 @@ struct Metadata::Impl {
     if (error) co_return std::unexpected(self->broken(asked, error, why_not_read(error, timeout)));
 
     beast::flat_buffer buffer(2 * answer_limit);
-    http::response_parser<http::string_body> parser;
+    AnswerParser parser;
     parser.body_limit(answer_limit);
     co_await http::async_read(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return std::unexpected(self->broken(asked, error, why_not_read(error, timeout)));
-    // Half an instance-id would be another instance's: an answer has to say where it ends.
-    if (parser.get().result() == http::status::ok && parser.need_eof()) {
-      co_return std::unexpected(self->unreachable(asked, "the answer does not tell its length"));
-    }
-    auto response = parser.release();
-    co_return Answer{response.result_int(), std::move(response.body()), std::string(response[lifetime_header])};
+    auto answer = read_answer(parser);
+    if (!answer) co_return std::unexpected(self->unreachable(asked, answer.error()));
+    co_return std::move(*answer);
   }
 
   /// The token that is kept, or a new one.
@@ -158,12 +115,10 @@ struct Metadata::Impl {
     const std::string asked = question.text();
     auto answer = co_await exchange(self, std::move(question));
     if (!answer) co_return std::unexpected(answer.error());
-    if (answer->status != 200) co_return std::unexpected(self->unreachable(asked, meaning_of(answer->status)));
-    if (!is_token(answer->body)) co_return std::unexpected(self->unreachable(asked, "the answer is no token"));
-    const std::int64_t told = number_in(answer->lifetime).value_or(token_seconds);
-    const std::chrono::seconds lifetime{std::clamp(told, std::int64_t{0}, token_seconds)};
-    self->token = Token{answer->body, begun + lifetime - token_margin};
-    co_return std::move(answer->body);
+    auto token = read_token(*answer, begun);
+    if (!token) co_return std::unexpected(self->unreachable(asked, token.error()));
+    self->token = *token;
+    co_return std::move(token->text);
   }
 
   static asio::awaitable<Expected<std::optional<std::string>>> ask(Self self, std::string target) {
@@ -174,10 +129,12 @@ struct Metadata::Impl {
       const std::string asked = question.text();
       auto answer = co_await exchange(self, std::move(question));
       if (!answer) co_return std::unexpected(answer.error());
-      if (answer->status == 200) co_return std::optional<std::string>(std::move(answer->body));
-      if (answer->status == 404) co_return std::optional<std::string>();
       const bool stale = answer->status == 401 && !again;
-      if (!stale) co_return std::unexpected(self->unreachable(asked, meaning_of(answer->status)));
+      if (!stale) {
+        auto value = read_value(*answer);
+        if (!value) co_return std::unexpected(self->unreachable(asked, value.error()));
+        co_return std::move(*value);
+      }
       // Another call may have renewed it meanwhile: only the refused one is dropped.
       if (self->token && self->token->text == *token) self->token.reset();
     }

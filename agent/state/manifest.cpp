@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 
+#include "host/text.hpp"
 #include "state/files.hpp"
 
 namespace dualdeploy::state {
@@ -90,16 +91,24 @@ Expected<std::optional<Manifest>> read_manifest(const fs::path& directory) {
   if (fs::symlink_status(path, ignored).type() == fs::file_type::not_found) return std::optional<Manifest>{};
   auto content = read_file(path, file_limit);
   if (!content) return std::unexpected(content.error());
-  boost::system::error_code error;
-  const json::value value = json::parse(*content, error);
-  if (error) return fail(path.string() + ": it is not JSON: " + error.message());
-  auto manifest = manifest_from_json(value);
-  if (!manifest) return fail(path.string() + ": this is not what dualctl seal writes: " + manifest.error().message);
+  auto manifest = parse_manifest(*content);
+  if (!manifest) return std::unexpected(std::move(manifest.error()).within(path.string()));
   return std::move(*manifest);
 }
 
+Expected<Manifest> parse_manifest(std::string_view text) {
+  boost::system::error_code error;
+  const json::value value = json::parse(text, error);
+  if (error) return fail("it is not JSON: " + error.message());
+  auto manifest = manifest_from_json(value);
+  if (!manifest) return std::unexpected(std::move(manifest.error()).within("this is not what dualctl seal writes"));
+  return manifest;
+}
+
+std::string print_manifest(const Manifest& manifest) { return host::json_text(to_json(manifest)) + "\n"; }
+
 Expected<void> write_manifest(const fs::path& directory, const Manifest& manifest) {
-  return write_atomically(directory / manifest_name, json::serialize(to_json(manifest)) + "\n");
+  return write_atomically(directory / manifest_name, print_manifest(manifest));
 }
 
 }  // namespace dualdeploy::state

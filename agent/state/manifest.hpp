@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/error.hpp"
 
@@ -32,6 +33,9 @@ inline constexpr const char* manifest_name = "image.json";
 /// Nothing: this machine was not made of a sealed image. An error: there is a manifest, or may be one, and it cannot be
 /// read; the message says why, and starts with the path.
 [[nodiscard]] Expected<std::optional<Manifest>> read_manifest(const std::filesystem::path& directory);
+/// The same of the file's text, and that text.
+[[nodiscard]] Expected<Manifest> parse_manifest(std::string_view text);
+[[nodiscard]] std::string print_manifest(const Manifest& manifest);
 /// As a whole or not at all, and durable.
 [[nodiscard]] Expected<void> write_manifest(const std::filesystem::path& directory, const Manifest& manifest);
 

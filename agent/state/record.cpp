@@ -3,6 +3,7 @@
 #include <array>
 #include <boost/json.hpp>
 
+#include "host/text.hpp"
 #include "host/wall_clock.hpp"
 
 namespace dualdeploy::state {
@@ -12,6 +13,9 @@ namespace json = boost::json;
 namespace {
 
 constexpr int format_version = 1;
+/// JSON's numbers are exact up to here in every reader (RFC 8259, section 6). No record's number, no time and no id of ours
+/// gets there, and there is room for the arithmetic with them.
+constexpr std::int64_t greatest_number = (std::int64_t{1} << 53) - 1;
 
 Expected<std::string> text_member(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);
@@ -19,9 +23,12 @@ Expected<std::string> text_member(const json::object& object, std::string_view n
   return std::string(value->get_string());
 }
 
+/// A whole number from 0 on; what is none counts as not there.
 std::int64_t number_member(const json::object& object, std::string_view name, std::int64_t fallback) {
   const json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_int64() ? value->get_int64() : fallback;
+  if (value == nullptr || !value->is_int64()) return fallback;
+  const std::int64_t number = value->get_int64();
+  return number >= 0 && number <= greatest_number ? number : fallback;
 }
 
 Expected<Route> route_member(const json::object& object, std::string_view name) {
@@ -50,6 +57,10 @@ std::optional<RecordKind> kind_named(std::string_view name) {
   return std::nullopt;
 }
 
+bool is_numbered(const json::object& record) {
+  return number_member(record, "id", -1) >= 0;
+}
+
 }  // namespace
 
 json::object to_json(const Actor& actor) {
@@ -74,7 +85,18 @@ json::object to_json(const StampedRecord& stamped) {
   return object;
 }
 
-json::object to_json(const Durable& durable) {
+std::optional<json::object> parse_history_line(std::string_view line) {
+  boost::system::error_code error;
+  json::value value = json::parse(line, error);
+  if (error || !value.is_object() || !is_numbered(value.get_object())) return std::nullopt;
+  return std::move(value.get_object());
+}
+
+std::uint64_t id_of(const json::object& record) { return record.at("id").to_number<std::uint64_t>(); }
+
+namespace {
+
+json::object object_of(const Durable& durable) {
   json::object object{{"version", format_version}, {"route", describe(durable.route)}};
   if (durable.hold) {
     object["hold"] = json::object{{"actor", to_json(durable.hold->owner)},
@@ -133,6 +155,26 @@ Expected<Durable> durable_from_json(const json::value& value) {
                             actor_of(intent), text_member(intent, "reason").value_or("")};
   }
   return durable;
+}
+
+}  // namespace
+
+Expected<Saved> parse_state(std::string_view text) {
+  boost::system::error_code error;
+  json::value value = json::parse(text, error);
+  if (error) return fail("it is not JSON: " + error.message());
+  auto durable = durable_from_json(value);
+  if (!durable) return std::unexpected(std::move(durable.error()));
+  Saved saved{std::move(*durable), {}};
+  json::value* record = value.get_object().if_contains("record");
+  if (record != nullptr && record->is_object() && is_numbered(record->get_object())) saved.record = std::move(record->get_object());
+  return saved;
+}
+
+std::string print_state(const Durable& durable, const std::optional<StampedRecord>& record) {
+  json::object object = object_of(durable);
+  if (record) object["record"] = to_json(*record);
+  return host::json_text(object) + "\n";
 }
 
 }  // namespace dualdeploy::state

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/service.hpp"
 
@@ -22,9 +23,18 @@ struct StampedRecord {
 [[nodiscard]] boost::json::object to_json(const StampedRecord& record);
 [[nodiscard]] boost::json::object to_json(const Actor& actor);
 
-/// The form of the saved state.
-[[nodiscard]] boost::json::object to_json(const Durable& durable);
+/// A line of the history, as it may have been torn by a power cut: the object, which has a number of ours; nothing if not.
+[[nodiscard]] std::optional<boost::json::object> parse_history_line(std::string_view line);
+/// The number of a record in that form.
+[[nodiscard]] std::uint64_t id_of(const boost::json::object& record);
+
+/// What a service's file says.
+struct Saved {
+  Durable durable;
+  std::optional<boost::json::object> record;  ///< Of the change that the state is the end of.
+};
 /// Errors name the member that is not as it should be.
-[[nodiscard]] Expected<Durable> durable_from_json(const boost::json::value& value);
+[[nodiscard]] Expected<Saved> parse_state(std::string_view text);
+[[nodiscard]] std::string print_state(const Durable& durable, const std::optional<StampedRecord>& record = {});
 
 }  // namespace dualdeploy::state

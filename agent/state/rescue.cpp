@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 
+#include "host/text.hpp"
 #include "host/wall_clock.hpp"
 #include "state/files.hpp"
 #include "state/record.hpp"
@@ -18,14 +19,15 @@ constexpr std::size_t state_file_limit = 64 * 1024;
 Expected<std::optional<Route>> forget_route(const fs::path& file) {
   auto content = read_file(file, state_file_limit);
   if (!content) return std::unexpected(content.error());
-  boost::system::error_code error;
-  auto durable = durable_from_json(json::parse(*content, error));
-  if (error || !durable || (durable->route.all_rpm() && !durable->intent && !durable->confirm)) return std::optional<Route>{};
-  const Route before = durable->route;
-  durable->route = Route{};
-  durable->intent.reset();
-  durable->confirm.reset();
-  if (auto written = write_atomically(file, json::serialize(to_json(*durable)) + "\n"); !written) {
+  auto saved = parse_state(*content);
+  if (!saved) return std::optional<Route>{};
+  Durable& durable = saved->durable;
+  if (durable.route.all_rpm() && !durable.intent && !durable.confirm) return std::optional<Route>{};
+  const Route before = durable.route;
+  durable.route = Route{};
+  durable.intent.reset();
+  durable.confirm.reset();
+  if (auto written = write_atomically(file, print_state(durable)); !written) {
     return std::unexpected(written.error());
   }
   return std::optional(before);
@@ -48,7 +50,7 @@ Expected<std::string> forget_routes(const fs::path& directory, std::string_view 
     StampedRecord record{.unix_ms = host::wall_unix_ms(), .service = entry.path().stem().string()};
     record.record = Record{.kind = RecordKind::rescue, .actor = actor, .from = **before, .to = Route{},
                            .reason = std::string(reason), .message = "rescued while no agent was running"};
-    if (auto written = append_durably(directory / "history.jsonl", json::serialize(to_json(record)) + "\n"); !written) {
+    if (auto written = append_durably(directory / "history.jsonl", host::json_text(to_json(record)) + "\n"); !written) {
       return std::unexpected(written.error());
     }
   }

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <thread>
 
+#include "host/text.hpp"
 #include "host/wall_clock.hpp"
 #include "state/files.hpp"
 
@@ -128,17 +129,13 @@ Store::Loaded Store::load(const std::string& service) {
 
   auto content = read_file(path, state_file_limit);
   if (!content) return {std::nullopt, "the saved state cannot be read: " + content.error().message, ""};
-  boost::system::error_code error;
-  const json::value value = json::parse(*content, error);
-  Expected<Durable> durable = error ? fail("it is not JSON: " + error.message()) : durable_from_json(value);
-  if (durable) {
-    Loaded loaded{std::move(*durable), "", ""};
-    const json::value* record = value.get_object().if_contains("record");
-    const json::value* id = record != nullptr && record->is_object() ? record->get_object().if_contains("id") : nullptr;
-    if (id != nullptr && id->is_int64() && lacks(static_cast<std::uint64_t>(id->get_int64()))) {
-      last_id_ = std::max(last_id_, static_cast<std::uint64_t>(id->get_int64()));
-      loaded.late_record = json::serialize(*record);
-      keep(record->get_object());
+  auto saved = parse_state(*content);
+  if (saved) {
+    Loaded loaded{std::move(saved->durable), "", ""};
+    if (saved->record && lacks(id_of(*saved->record))) {
+      last_id_ = std::max(last_id_, id_of(*saved->record));
+      loaded.late_record = host::json_text(*saved->record);
+      keep(std::move(*saved->record));
       (void)writer_->push([this, line = loaded.late_record + "\n"] { writer_->append_line(line); });
     }
     return loaded;
@@ -148,7 +145,7 @@ Store::Loaded Store::load(const std::string& service) {
   aside += ".unreadable";
   fs::rename(path, aside, ignored);
   return {std::nullopt,
-          "the saved state " + path.string() + " cannot be used: " + durable.error().message + " (kept as " + aside.string() + ")",
+          "the saved state " + path.string() + " cannot be used: " + saved.error().message + " (kept as " + aside.string() + ")",
           ""};
 }
 
@@ -160,16 +157,14 @@ void Store::save(const std::string& service, const Durable& durable, std::option
   };
   const auto job = std::make_shared<Job>();
   job->done = std::move(on_saved);
-  json::object state = to_json(durable);
   if (record) {
     job->stamped = StampedRecord{++last_id_, host::wall_unix_ms(), service, std::move(*record)};
-    state["record"] = to_json(*job->stamped);
-    job->line = json::serialize(state["record"]) + "\n";
+    job->line = host::json_text(to_json(*job->stamped)) + "\n";
   }
   // An intent is for an agent that comes back in this boot and finds the kernel half way. A power cut empties the kernel, and
   // the state before the intent leads to the same route.
   const Lasting lasting = durable.intent ? Lasting::either : Lasting::new_only;
-  const bool taken = writer_->push([this, path = service_file(directory_, service), text = json::serialize(state) + "\n", lasting, job] {
+  const bool taken = writer_->push([this, path = service_file(directory_, service), text = print_state(durable, job->stamped), lasting, job] {
     auto written = write_atomically(path, text, lasting);
     const bool saved = written.has_value();
     boost::asio::post(writer_->executor, [this, job, error = saved ? std::nullopt : std::optional(std::move(written.error()))] {
@@ -187,7 +182,7 @@ void Store::save(const std::string& service, const Durable& durable, std::option
 StampedRecord Store::append(const std::string& service, Record record) {
   StampedRecord stamped{++last_id_, host::wall_unix_ms(), service, std::move(record)};
   json::object object = to_json(stamped);
-  (void)writer_->push([this, line = json::serialize(object) + "\n"] { writer_->append_line(line); });
+  (void)writer_->push([this, line = host::json_text(object) + "\n"] { writer_->append_line(line); });
   keep(std::move(object));
   return stamped;
 }
@@ -199,7 +194,6 @@ void Store::keep(json::object record) {
 
 /// Whether the history begins before this record and does not have it.
 bool Store::lacks(std::uint64_t id) const {
-  const auto id_of = [](const json::object& record) { return static_cast<std::uint64_t>(record.at("id").to_number<std::int64_t>()); };
   return (recent_.empty() || id_of(recent_.front()) < id) &&
          std::ranges::none_of(recent_, [&](const json::object& record) { return id_of(record) == id; });
 }
@@ -228,13 +222,10 @@ void Store::read_history() {
     while (!rest.empty()) {
       const std::string_view line = rest.substr(0, rest.find('\n'));
       rest.remove_prefix(std::min(rest.size(), line.size() + 1));
-      boost::system::error_code error;
-      json::value value = json::parse(line, error);
-      if (error || !value.is_object()) continue;  // A line torn by a power cut.
-      const json::value* id = value.get_object().if_contains("id");
-      if (id == nullptr || !id->is_int64()) continue;
-      last_id_ = std::max(last_id_, static_cast<std::uint64_t>(id->get_int64()));
-      keep(std::move(value.get_object()));
+      auto record = parse_history_line(line);
+      if (!record) continue;
+      last_id_ = std::max(last_id_, id_of(*record));
+      keep(std::move(*record));
     }
   }
 }

@@ -335,6 +335,8 @@ Saved parse_save(std::string_view save) {
   for (std::string line; std::getline(lines, line);) {
     if (line.starts_with('*')) {
       table = line.substr(1);
+    } else if (table != "nat" && table != "filter") {
+      continue;  // Not asked for; below, a table is told by how a key begins.
     } else if (line.starts_with(":" + std::string(prefix))) {
       saved.chains[table + " " + line.substr(1, line.find(' ') - 1)];
     } else if (line.starts_with("-A ")) {

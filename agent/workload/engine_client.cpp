@@ -6,9 +6,8 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/json.hpp>
-#include <charconv>
 
-#include "host/text.hpp"
+#include "workload/engine_answer.hpp"
 
 namespace dualdeploy::workload {
 
@@ -17,7 +16,6 @@ namespace beast = boost::beast;
 namespace http = beast::http;
 namespace json = boost::json;
 using boost::system::error_code;
-using host::text_of;
 
 namespace {
 
@@ -29,53 +27,6 @@ constexpr Milliseconds create_deadline{60'000};
 /// The engine needs some time of its own beside the grace of a stop.
 constexpr Milliseconds stop_allowance{15'000};
 constexpr std::size_t answer_limit = 8 * 1024 * 1024;
-constexpr std::size_t event_line_limit = 64 * 1024;
-
-struct Answer {
-  unsigned status = 0;
-  std::string body;
-  std::string api_version;
-};
-
-/// "1.41" is 41; API versions other than 1.x do not exist.
-std::optional<int> minor_of(std::string_view version) {
-  if (!version.starts_with("1.")) return std::nullopt;
-  version.remove_prefix(2);
-  int minor = 0;
-  const auto [end, error] = std::from_chars(version.data(), version.data() + version.size(), minor);
-  if (error != std::errc{} || end != version.data() + version.size()) return std::nullopt;
-  return minor;
-}
-
-std::int64_t number_of(const json::object& object, std::string_view member) {
-  const json::value* value = object.if_contains(member);
-  return value != nullptr && value->is_int64() ? value->get_int64() : 0;
-}
-bool flag_of(const json::object& object, std::string_view member) {
-  const json::value* value = object.if_contains(member);
-  return value != nullptr && value->is_bool() && value->get_bool();
-}
-json::object object_of(const json::object& object, std::string_view member) {
-  const json::value* value = object.if_contains(member);
-  return value != nullptr && value->is_object() ? value->get_object() : json::object();
-}
-
-Expected<json::object> parse_object(const std::string& body) {
-  error_code error;
-  json::value value = json::parse(body, error);
-  if (error || !value.is_object()) return fail(ErrorCode::unreachable, "the container engine answered something that is not a JSON object");
-  return std::move(value.get_object());
-}
-
-/// {"message": "…"} since API 1.24, plain text before.
-Error refusal(const Answer& answer) {
-  std::string message = answer.body.substr(0, 500);
-  error_code error;
-  const json::value value = json::parse(answer.body, error);
-  if (!error && value.is_object()) message = text_of(value.get_object(), "message");
-  while (!message.empty() && message.back() == '\n') message.pop_back();
-  return Error{ErrorCode::failed, "container engine: " + message + " (HTTP " + std::to_string(answer.status) + ")"};
-}
 
 /// Percent-encodes what is not unreserved in RFC 3986, section 2.3.
 std::string encoded(std::string_view text) {
@@ -90,21 +41,6 @@ std::string encoded(std::string_view text) {
     }
   }
   return result;
-}
-
-Expected<EngineClient::Event> parse_event(std::string_view line) {
-  error_code error;
-  const json::value value = json::parse(line, error);
-  if (error || !value.is_object()) return fail("not an event");
-  const json::object& object = value.get_object();
-  // `status` is the old name of `Action` and is gone in API 1.52.
-  EngineClient::Event event{text_of(object, "Action"), {}};
-  if (event.action.empty()) event.action = text_of(object, "status");
-  if (event.action == "died") event.action = "die";
-  const json::object attributes = object_of(object_of(object, "Actor"), "Attributes");
-  event.exit_code = text_of(attributes, "exitCode");
-  if (event.exit_code.empty()) event.exit_code = text_of(attributes, "containerExitCode");
-  return event;
 }
 
 }  // namespace
@@ -150,18 +86,16 @@ struct EngineClient::Impl {
     if (pong->status != 200) co_return std::unexpected(Error{ErrorCode::unreachable, refusal(*pong).message});
     auto version = co_await exchange(http::verb::get, "/version", "", short_deadline);
     if (!version) co_return std::unexpected(version.error());
-    auto details = parse_object(version->body);
-    if (!details) co_return std::unexpected(details.error());
-    const auto theirs = minor_of(pong->api_version.empty() ? text_of(*details, "ApiVersion") : pong->api_version);
-    const int least = minor_of(text_of(*details, "MinAPIVersion")).value_or(0);
-    if (!theirs) co_return fail(ErrorCode::unreachable, "container engine at " + socket + " does not say its API version");
-    if (*theirs < lowest_minor || least > highest_minor) {
+    const auto theirs = read_versions(*pong, *version);
+    if (!theirs) co_return std::unexpected(theirs.error());
+    if (!theirs->newest) co_return fail(ErrorCode::unreachable, "container engine at " + socket + " does not say its API version");
+    if (*theirs->newest < lowest_minor || theirs->oldest > highest_minor) {
       co_return fail(ErrorCode::unreachable,
-                     "container engine at " + socket + " speaks API 1." + std::to_string(least) + " to 1." +
-                         std::to_string(*theirs) + "; this agent speaks 1." + std::to_string(lowest_minor) + " to 1." +
+                     "container engine at " + socket + " speaks API 1." + std::to_string(theirs->oldest) + " to 1." +
+                         std::to_string(*theirs->newest) + "; this agent speaks 1." + std::to_string(lowest_minor) + " to 1." +
                          std::to_string(highest_minor));
     }
-    minor = std::min(*theirs, highest_minor);
+    minor = std::min(*theirs->newest, highest_minor);
     co_return "/v1." + std::to_string(*minor);
   }
 
@@ -197,33 +131,13 @@ asio::awaitable<Expected<void>> EngineClient::ping() {
 asio::awaitable<Expected<std::optional<EngineClient::Image>>> EngineClient::inspect_image(std::string name) {
   auto answer = co_await impl_->call(http::verb::get, "/images/" + encoded(name) + "/json", "", short_deadline);
   if (!answer) co_return std::unexpected(answer.error());
-  if (answer->status == 404) co_return std::optional<Image>{};
-  if (answer->status != 200) co_return std::unexpected(refusal(*answer));
-  auto details = parse_object(answer->body);
-  if (!details) co_return std::unexpected(details.error());
-  const json::object labels = object_of(object_of(*details, "Config"), "Labels");
-  co_return Image{text_of(*details, "Id"), text_of(labels, "org.opencontainers.image.revision")};
+  co_return read_image(*answer);
 }
 
 asio::awaitable<Expected<std::optional<EngineClient::Container>>> EngineClient::inspect_container(std::string name) {
   auto answer = co_await impl_->call(http::verb::get, "/containers/" + encoded(name) + "/json", "", short_deadline);
   if (!answer) co_return std::unexpected(answer.error());
-  if (answer->status == 404) co_return std::optional<Container>{};
-  if (answer->status != 200) co_return std::unexpected(refusal(*answer));
-  auto details = parse_object(answer->body);
-  if (!details) co_return std::unexpected(details.error());
-  const json::object state = object_of(*details, "State");
-  Container container;
-  container.id = text_of(*details, "Id");
-  container.image_id = text_of(*details, "Image");
-  container.running = flag_of(state, "Running");
-  container.status = text_of(state, "Status");
-  container.pid = number_of(state, "Pid");
-  container.exit_code = static_cast<int>(number_of(state, "ExitCode"));
-  container.oom_killed = flag_of(state, "OOMKilled");
-  container.error = text_of(state, "Error");
-  container.labels = object_of(object_of(*details, "Config"), "Labels");
-  co_return container;
+  co_return read_container(*answer);
 }
 
 asio::awaitable<Expected<void>> EngineClient::create(std::string name, json::object body) {
@@ -278,7 +192,7 @@ asio::awaitable<Error> EngineClient::follow_events(std::string container, std::f
   if (parser.get().result_int() != 200) {
     co_return Error{ErrorCode::failed, "container engine: events: HTTP " + std::to_string(parser.get().result_int())};
   }
-  std::string line;
+  EventLines lines;
   std::array<char, 8 * 1024> chunk{};
   while (!following->stopped && !parser.is_done()) {
     parser.get().body().data = chunk.data();
@@ -286,13 +200,11 @@ asio::awaitable<Error> EngineClient::follow_events(std::string container, std::f
     co_await http::async_read_some(stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
     if (error == http::error::need_buffer) error = {};
     if (error) co_return impl->unreachable("ended the event stream", error);
-    line.append(chunk.data(), chunk.size() - parser.get().body().size);
-    // Chunks are not messages: events are lines.
-    for (std::size_t end = line.find('\n'); end != std::string::npos; end = line.find('\n')) {
-      if (auto event = parse_event(std::string_view(line).substr(0, end)); event && !following->stopped) on_event(*event);
-      line.erase(0, end + 1);
-    }
-    if (line.size() > event_line_limit) co_return Error{ErrorCode::failed, "container engine: an event of more than 64 KiB"};
+    const std::string_view fresh(chunk.data(), chunk.size() - parser.get().body().size);
+    const bool bounded = lines.take(fresh, [&](const Event& event) {
+      if (!following->stopped) on_event(event);
+    });
+    if (!bounded) co_return Error{ErrorCode::failed, "container engine: an event of more than 64 KiB"};
   }
   co_return Error{ErrorCode::unreachable, "container engine at " + impl->socket + " ended the event stream"};
 }

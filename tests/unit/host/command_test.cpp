@@ -2,8 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -38,6 +43,36 @@ TEST(Command, OutputErrorAndStatus) {
   EXPECT_EQ(result->output, "out\n");
   EXPECT_EQ(result->error, "err\n");
   EXPECT_EQ(result->exit_status, 3);
+}
+
+/// From now on this process lives with a kernel before 5.3.
+bool take_pidfd_open_away() {
+  sock_filter program[]{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),  // seccomp_data.nr
+                        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_open, 0, 1),
+                        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+  const sock_fprog filter{4, program};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0 &&
+         ::syscall(SYS_pidfd_open, ::getpid(), 0) < 0 && errno == ENOSYS;
+}
+
+/// An exit status: 0 for yes, 77 where the kernel takes no filter.
+int runs_without_pidfd() {
+  if (!take_pidfd_open_away()) return 77;
+  try {
+    const auto result = run({"sh", "-c", "echo out; exit 3"});
+    return result && result->output == "out\n" && result->exit_status == 3 ? 0 : 1;
+  } catch (...) {
+    return 1;
+  }
+}
+
+TEST(Command, NeedsNoPidfd) {
+  const pid_t child = ::fork();
+  if (child == 0) ::_exit(runs_without_pidfd());
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 77) GTEST_SKIP() << "the kernel takes no filter";
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
 TEST(Command, SignalIsAStatus) { EXPECT_EQ(run({"sh", "-c", "kill -9 $$"})->exit_status, 137); }

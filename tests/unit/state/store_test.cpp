@@ -104,6 +104,43 @@ TEST_F(StoreTest, UnusableStateIsSaidAndKept) {
   }
 }
 
+TEST_F(StoreTest, WhatIsNoTextIsNoReasonToLoseAState) {
+  // Of a hook that speaks Latin-1, and of a message cut in the middle of a character.
+  const Record flip{.kind = RecordKind::flip, .to = Route{25}, .reason = "d\xe9j\xe0 vu", .message = "hook: 5 \xe2\x82"};
+  {
+    Store store(loop.get_executor(), directory, 1 << 20);
+    EXPECT_FALSE(save(store, Durable{Route{25}, Hold{Actor{0, 1, "\xff"}, "\xff", 1}, {}}, flip));
+  }
+  Store store(loop.get_executor(), directory, 1 << 20);
+  const auto loaded = store.load("shop");
+  ASSERT_TRUE(loaded.durable) << loaded.trouble;
+  EXPECT_EQ(loaded.durable->route, Route{25});
+  ASSERT_EQ(store.history("shop", 10, true).size(), 1);
+  EXPECT_EQ(store.history("shop", 10, true).front().at("reason").as_string(), "d\xef\xbf\xbdj\xef\xbf\xbd vu");
+}
+
+TEST_F(StoreTest, NumbersThatCannotBeCountedOnAreNone) {
+  for (const std::string id : {"-1", "9223372036854775807", "9007199254740992", "1.5", "\"1\""}) {
+    put("history.jsonl", "{\"id\":41}\n{\"id\":" + id + "}\n");
+    Store store(loop.get_executor(), directory, 1 << 20);
+    put("services/shop.json", "{\"version\":1,\"route\":\"rpm\",\"record\":{\"id\":" + id + "}}");
+    EXPECT_TRUE(store.load("shop").durable) << id;
+    EXPECT_EQ(store.append("shop", {.kind = RecordKind::adopt}).id, 42U) << id;
+    store.flush();
+  }
+}
+
+TEST_F(StoreTest, ATimeThatCannotBeReckonedWithIsOver) {
+  for (const std::string deadline : {"-9223372036854775808", "-1", "9223372036854775807", "1e300", "\"soon\""}) {
+    Store store(loop.get_executor(), directory, 1 << 20);
+    put("services/shop.json", "{\"version\":1,\"route\":\"container\",\"confirm\":{\"back_to\":\"rpm\",\"boot_id\":\"b\",\"deadline_boottime_ms\":" +
+                                  deadline + "}}");
+    const auto loaded = store.load("shop");
+    ASSERT_TRUE(loaded.durable && loaded.durable->confirm) << deadline;
+    EXPECT_EQ(loaded.durable->confirm->deadline, Instant{}) << deadline;
+  }
+}
+
 TEST_F(StoreTest, FailureIsReported) {
   Store store(loop.get_executor(), directory, 1 << 20);
   fs::remove_all(directory / "services");
