@@ -2,6 +2,7 @@
 
 #include <boost/asio/use_awaitable.hpp>
 
+#include "core/printable.hpp"
 #include "host/command.hpp"
 
 namespace dualdeploy::daemon {
@@ -16,7 +17,7 @@ std::string last_line(const std::string& text) {
   if (end == std::string::npos) return "";
   const std::size_t newline = text.find_last_of('\n', end);
   const std::size_t begin = newline == std::string::npos ? 0 : newline + 1;
-  return text.substr(begin, std::min<std::size_t>(end + 1 - begin, 200));
+  return printable(std::string_view(text).substr(begin, std::min<std::size_t>(end + 1 - begin, 200)));
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/printable.hpp"
 #include "host/text.hpp"
 #include "traffic/inet_diag.hpp"
 #include "traffic/inet_diag_socket.hpp"
@@ -142,7 +143,8 @@ Holders holders_of(std::uint32_t inode, pid_t pid) {
 
 std::string describe_process(pid_t pid) {
   const std::string name = host::first_line_of("/proc/" + std::to_string(pid) + "/comm");
-  return (name.empty() ? "a process" : name) + " (" + std::to_string(pid) + ")";
+  // Any user may give a process of his any name.
+  return (name.empty() ? "a process" : printable(name)) + " (" + std::to_string(pid) + ")";
 }
 
 }  // namespace dualdeploy::traffic

@@ -172,6 +172,11 @@ TEST_F(ServerTest, MistakesAreNamed) {
       {"GET /v1/sta", "408", "did not arrive"},
       {"POST /v1/rescue HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{", "408", "did not arrive"},
   };
+      {http("POST /v1/services/shop/hold", R"({"reason":"a\u001b[2J"})"), "400", "control characters"},
+      {http("POST /v1/services/shop/hold", R"({"reason":"a\u009b2J"})"), "400", "control characters"},
+      {http("POST /v1/services/shop/hold", R"({"reason":"a\u202eb"})"), "400", "control characters"},
+      {http("POST /v1/services/shop/hold", R"({"reason":"a\u0000b"})"), "400", "control characters"},
+      {http("POST /v1/services/shop/hold", "{\"reason\":\"\xff\"}"), "400", "not JSON"},
   for (const auto& [request, status, message] : cases) {
     const std::string answer = raw(request);
     EXPECT_THAT(answer, HasSubstr("HTTP/1.1 " + status)) << request.substr(0, 100);
