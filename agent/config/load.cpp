@@ -33,6 +33,13 @@ std::vector<std::filesystem::path> service_files(const std::filesystem::path& di
   return files;
 }
 
+/// Whoever may write a directory may put files of his there.
+void check_owner(const std::filesystem::path& directory, std::vector<Problem>& problems) {
+  struct stat status {};
+  if (::stat(directory.c_str(), &status) != 0) return;  // Not there, or not to be read: what is read from it says so.
+  if (const auto others = writable_by_others(status)) problems.push_back({directory, 0, 0, *others});
+}
+
 Value root_of(const YAML::Node& document, Report& report) {
   return {document, document.Mark(), "", &report};
 }
@@ -76,8 +83,11 @@ std::expected<Config, std::vector<Problem>> load(const std::filesystem::path& ma
   try {
     Config config;
     Report report(main_file, problems);
+    const std::filesystem::path directory = main_file.has_parent_path() ? main_file.parent_path() : ".";
+    check_owner(directory, problems);
+    check_owner(directory / "services.d", problems);
     if (const auto document = read_document(report)) config.agent = read_agent(root_of(*document, report));
-    config.services = load_services(main_file.parent_path() / "services.d", problems);
+    config.services = load_services(directory / "services.d", problems);
     if (problems.empty()) return config;
   } catch (
       const std::exception& exception) {  // Out of memory, or a defect: a bad file must not end the daemon.
