@@ -3,7 +3,7 @@
 #include <boost/asio/use_awaitable.hpp>
 
 #include "core/printable.hpp"
-#include "host/command.hpp"
+#include "host/helper.hpp"
 
 namespace dualdeploy::daemon {
 
@@ -34,7 +34,7 @@ asio::awaitable<Expected<void>> run_hook(std::string service, config::Hooks hook
                          "DUALDEPLOY_REASON=" + what.reason};
   const std::string program = command.argv.front();
   const host::CommandLimits limits{.deadline = hooks.timeout};
-  auto result = co_await host::run_command(std::move(command), limits);
+  auto result = co_await host::run_configured(std::move(command), limits);
   if (!result) co_return std::unexpected(std::move(result.error()).within(program));
   if (result->exit_status == 0) co_return Expected<void>{};
   const std::string words = last_line(result->error.empty() ? result->output : result->error);
