@@ -54,6 +54,7 @@ const std::map<std::string, std::map<std::string, int>>& directives() {
         {"ProtectKernelTunables", 232},
         {"ProtectProc", 247},
         {"ProtectSystem", 0},
+        {"ReadOnlyPaths", 231},
         {"ReadWritePaths", 231},
         {"RemainAfterExit", 0},
         {"Restart", 0},
