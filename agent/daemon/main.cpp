@@ -4,7 +4,6 @@
 #include "config/config.hpp"
 #include "daemon/run.hpp"
 #include "daemon/version.hpp"
-#include "helper/server.hpp"
 
 int main(int argc, char** argv) {
   CLI::App app{"Supervises a service's RPM and container side and routes its traffic. Controlled by dualctl(1).",
@@ -14,8 +13,6 @@ int main(int argc, char** argv) {
   app.add_option("--config", config_file, "Main configuration file; services.d is looked for beside it")
       ->capture_default_str();
   app.add_option("--socket", control_socket, "Control socket, when systemd does not pass one")->capture_default_str();
-  bool helper = false;
-  app.add_flag("--helper", helper, "Run programs for a confined agent instead of being one (dualdeploy-helper.service)");
   app.set_version_flag("--version", std::string(dualdeploy::daemon::version_text) + " (" +
                                         std::string(dualdeploy::daemon::revision_text) + ")");
   app.footer("SIGHUP reloads the configuration. SIGTERM ends the agent and leaves the traffic as it is.\n"
@@ -26,6 +23,5 @@ int main(int argc, char** argv) {
     constexpr int usage = 2;
     return app.exit(error) == 0 ? 0 : usage;
   }
-  if (helper) return dualdeploy::helper::run();
   return dualdeploy::daemon::run(config_file, control_socket);
 }

@@ -3,7 +3,7 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <memory>
 
-/// The other side of host/helper.hpp: `dualdeployd --helper`, run by dualdeploy-helper.service.
+/// The other side of host/helper.hpp: the program dualdeploy-helper, run by dualdeploy-helper.service.
 namespace dualdeploy::helper {
 
 /// Answers on a listening unix socket, to its own user alone (SO_PEERCRED):

@@ -255,7 +255,7 @@ TEST_F(AttacksOnFiles, SocketAndState) {
         "permission denied (0600, root; peer checked)");
   // Nothing that is installed, or made at run time, can be written by others than root.
   EXPECT_EQ(instance.do_inside(
-                "find /usr/sbin/dualdeployd /usr/bin/dualctl /usr/lib/systemd/system/dualdeploy* "
+                "find /usr/sbin/dualdeployd /usr/bin/dualctl /usr/libexec/dualdeploy* /usr/lib/systemd/system/dualdeploy* "
                 "/etc/dualdeploy /var/lib/dualdeploy "
                 "/run/dualdeploy ! -type s ! -type l \\( -perm /022 -o ! -user root -o -perm /6000 \\)"),
             "");
