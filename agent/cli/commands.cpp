@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 #include <iostream>
 
+#include "core/printable.hpp"
 #include "daemon/version.hpp"
 
 namespace dualdeploy::cli {
@@ -16,7 +17,7 @@ int report(const Context& context, const Error& error) {
                                                    {"exit", static_cast<int>(error.code)},
                                                    {"message", error.message}}}});
   }
-  std::cerr << "dualctl: " << error.message << "\n";
+  std::cerr << "dualctl: " << printable(error.message) << "\n";
   return static_cast<int>(error.code);
 }
 

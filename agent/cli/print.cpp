@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 
+#include "core/printable.hpp"
 #include "core/time.hpp"
 
 namespace dualdeploy::cli {
@@ -10,11 +11,14 @@ namespace json = boost::json;
 
 namespace {
 
-std::string text(const json::object& object, std::string_view name) {
+/// As it came: of several lines, and nothing of strangers in it.
+std::string lines(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);
   if (value == nullptr || value->is_null()) return "";
   return value->is_string() ? std::string(value->get_string()) : json::serialize(*value);
 }
+/// For a terminal, whoever wrote it.
+std::string text(const json::object& object, std::string_view name) { return printable(lines(object, name)); }
 std::int64_t number(const json::object& object, std::string_view name) {
   const json::value* value = object.if_contains(name);
   if (value == nullptr) return 0;
@@ -68,7 +72,7 @@ void print_alarms(const json::object& object, const std::string& indent, const S
   const json::array* alarms = list(object, "alarms");
   if (alarms == nullptr) return;
   for (const json::value& alarm : *alarms) {
-    if (alarm.is_string()) out += indent + coloured("ALARM: " + std::string(alarm.get_string()), Colour::red, style) + "\n";
+    if (alarm.is_string()) out += indent + coloured("ALARM: " + printable(alarm.get_string()), Colour::red, style) + "\n";
   }
 }
 
@@ -206,7 +210,7 @@ std::string print_dry_run(const json::object& result, const Style& style) {
   if (const json::object* connections = member(result, "connections")) {
     out += "  open connections stay where they are: rpm " + text(*connections, "rpm") + ", container " + text(*connections, "container") + "\n";
   }
-  const std::string transaction = text(result, "transaction");
+  const std::string transaction = lines(result, "transaction");
   out += transaction.empty() ? "the kernel holds this already\n" : "the kernel transaction:\n" + transaction;
   return out;
 }

@@ -39,6 +39,7 @@ std::expected<std::string, std::string> read_text(const std::filesystem::path& p
   if (::fstat(file.get(), &status) != 0) return failed(errno);
   if (S_ISDIR(status.st_mode)) return failed(EISDIR);
   if (!S_ISREG(status.st_mode)) return std::unexpected("cannot be read: expected a regular file");
+  if (auto others = writable_by_others(status)) return std::unexpected(std::move(*others));
   std::string text;
   std::array<char, 16'384> buffer{};
   while (text.size() <= largest_file_bytes) {
@@ -109,6 +110,19 @@ bool is_one_document(const std::string& text, Report& report) {
 }
 
 }  // namespace
+
+std::optional<std::string> writable_by_others(const struct stat& status) {
+  if (::geteuid() != 0) return std::nullopt;  // A draft, which is only looked at.
+  const std::string why = "; the agent runs programs named here as root, so nobody else may write it: ";
+  if (status.st_uid != 0) return "belongs to user " + std::to_string(status.st_uid) + why + "chown root";
+  const bool sticky_directory = S_ISDIR(status.st_mode) && (status.st_mode & S_ISVTX) != 0;
+  if (sticky_directory) return std::nullopt;  // /tmp: what is in it stays its owner's.
+  if ((status.st_mode & S_IWOTH) != 0) return "anybody may write it" + why + "chmod o-w";
+  if ((status.st_mode & S_IWGRP) != 0 && status.st_gid != 0) {
+    return "group " + std::to_string(status.st_gid) + " may write it" + why + "chmod g-w";
+  }
+  return std::nullopt;
+}
 
 Source read_source(const std::filesystem::path& file) { return {file, read_text(file)}; }
 

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <sys/stat.h>
 #include <yaml-cpp/yaml.h>
 
 #include <cstddef>
 #include <optional>
+#include <string>
 
 #include "config/parse.hpp"
 #include "config/reader.hpp"
@@ -11,6 +13,10 @@
 namespace dualdeploy::config {
 
 inline constexpr std::size_t largest_file_bytes = 1024 * 1024;
+
+/// Why a file or directory of the configuration is not root's alone, as sudo, cron and logrotate have it with theirs. Nothing
+/// if it is, or if this process is not root, which the agent always is.
+[[nodiscard]] std::optional<std::string> writable_by_others(const struct stat& status);
 
 /// The file's text, or why it cannot be read (also: larger than any configuration).
 [[nodiscard]] Source read_source(const std::filesystem::path& file);

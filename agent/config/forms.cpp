@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "core/endpoint.hpp"
+#include "core/printable.hpp"
 
 namespace dualdeploy::config {
 namespace {
@@ -244,7 +245,6 @@ const Form label{is_label,
 
 std::string in_quotes(std::string_view text) {
   constexpr std::size_t longest = 80;
-  constexpr std::string_view hex = "0123456789abcdef";
   const bool cut = text.size() > longest;
   if (cut) {
     std::size_t end = longest;
@@ -252,16 +252,7 @@ std::string in_quotes(std::string_view text) {
       --end;  // Not inside a UTF-8 character.
     text = text.substr(0, end);
   }
-  std::string result = "'";
-  for (const char c : text) {
-    if (!is_control(c)) {
-      result += c;
-      continue;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    result += {'\\', 'x', hex[byte >> 4], hex[byte & 0xf]};
-  }
-  return result + (cut ? "...'" : "'");
+  return "'" + printable(text) + (cut ? "...'" : "'");
 }
 
 }  // namespace dualdeploy::config

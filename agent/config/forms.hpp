@@ -46,8 +46,8 @@ extern const Form label;
 
 }  // namespace form
 
-/// `text` in single quotes, cut to a readable length, control characters as \xNN: a message never carries a
-/// terminal's escape sequences.
+/// `text` in single quotes, cut to a readable length and printable: a message never carries a terminal's
+/// escape sequences.
 [[nodiscard]] std::string in_quotes(std::string_view text);
 
 }  // namespace dualdeploy::config

@@ -33,6 +33,13 @@ std::vector<std::filesystem::path> service_files(const std::filesystem::path& di
   return files;
 }
 
+/// Whoever may write a directory may put files of his there.
+void check_owner(const std::filesystem::path& directory, std::vector<Problem>& problems) {
+  struct stat status {};
+  if (::stat(directory.c_str(), &status) != 0) return;  // Not there, or not to be read: what is read from it says so.
+  if (const auto others = writable_by_others(status)) problems.push_back({directory, 0, 0, *others});
+}
+
 Value root_of(const YAML::Node& document, Report& report) {
   return {document, document.Mark(), "", &report};
 }
@@ -95,7 +102,10 @@ std::expected<Config, std::vector<Problem>> parse(const Source& main_file, const
 std::expected<Config, std::vector<Problem>> load(const std::filesystem::path& main_file) {
   std::vector<Problem> problems;
   std::vector<Source> services;
-  for (const std::filesystem::path& file : service_files(main_file.parent_path() / "services.d", problems)) {
+  const std::filesystem::path directory = main_file.has_parent_path() ? main_file.parent_path() : ".";
+  check_owner(directory, problems);
+  check_owner(directory / "services.d", problems);
+  for (const std::filesystem::path& file : service_files(directory / "services.d", problems)) {
     services.push_back(read_source(file));
   }
   return parse_all(read_source(main_file), services, std::move(problems));

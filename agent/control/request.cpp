@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "core/printable.hpp"
+
 namespace dualdeploy::control {
 
 namespace json = boost::json;
@@ -143,8 +145,7 @@ Expected<std::string> take_reason(Body& body) {
     return fail(ErrorCode::usage, "the reason has " + std::to_string(reason->size()) + " bytes, at most " +
                                       std::to_string(reason_limit) + " are kept");
   }
-  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 0x7f; };
-  if (std::ranges::any_of(*reason, is_control)) {
+  if (!is_printable(*reason)) {
     return fail(ErrorCode::usage, "the reason contains control characters; one line of text is expected");
   }
   return reason;

@@ -84,12 +84,13 @@ struct Following {
 
 struct Server::Impl : std::enable_shared_from_this<Impl> {
   struct Connection {
-    Connection(Local::socket socket, Peer peer_in)
-        : stream(std::move(socket)), deadline(stream.get_executor()), peer(std::move(peer_in)) {}
+    Connection(Local::socket socket, Peer peer_in, Permission permission_in)
+        : stream(std::move(socket)), deadline(stream.get_executor()), peer(std::move(peer_in)), permission(permission_in) {}
     Stream stream;
     asio::steady_timer deadline;  ///< Of the request being read. The stream's own would close it without a word.
     bool late = false;
     Peer peer;
+    Permission permission;  ///< When it was accepted; each request is decided anew.
     beast::flat_buffer buffer;
   };
   using ConnectionPtr = std::shared_ptr<Connection>;
@@ -102,17 +103,26 @@ struct Server::Impl : std::enable_shared_from_this<Impl> {
   void welcome(Local::socket socket) {
     auto peer = peer_of(socket.native_handle());
     if (!peer) return;
-    const auto of_user = std::ranges::count_if(
-        connections, [&](const ConnectionPtr& other) { return other->peer.actor.uid == peer->actor.uid; });
-    const bool too_many = peer->actor.uid != 0 && (connections.size() >= limits.connections ||
-                                                   static_cast<std::size_t>(of_user) >= limits.connections_per_user);
-    if (too_many) {
+    const Permission permission = permission_of(*peer, access);
+    if (is_one_too_many(*peer, permission)) {
       turn_away(socket);
       return;
     }
-    const auto connection = std::make_shared<Connection>(std::move(socket), std::move(*peer));
+    const auto connection = std::make_shared<Connection>(std::move(socket), std::move(*peer), permission);
     connections.push_back(connection);
     host::spawn(executor, "control connection", serve(shared_from_this(), connection));
+  }
+
+  /// All who may not even look share what one user has: one person can have thousands of user ids (subuid(5)). Who may
+  /// change stands behind none of the others.
+  [[nodiscard]] bool is_one_too_many(const Peer& peer, Permission permission) const {
+    if (peer.actor.uid == 0) return false;
+    const auto alike = std::ranges::count_if(connections, [&](const ConnectionPtr& other) {
+      const bool strangers = permission == Permission::nothing && other->permission == Permission::nothing;
+      return strangers || other->peer.actor.uid == peer.actor.uid;
+    });
+    if (static_cast<std::size_t>(alike) >= limits.connections_per_user) return true;
+    return permission != Permission::change && connections.size() >= limits.connections;
   }
 
   static void turn_away(Local::socket& socket) {

@@ -11,8 +11,8 @@ namespace dualdeploy::control {
 
 /// Bounds that keep one client from hurting another.
 struct Limits {
-  std::size_t connections = 128;         ///< In all. Beyond, clients other than root get 503 at once.
-  std::size_t connections_per_user = 16;  ///< For every user but root.
+  std::size_t connections = 128;  ///< In all. Beyond, who may not change gets 503 at once.
+  std::size_t connections_per_user = 16;  ///< For every user but root, and for all together who may not even look.
   std::size_t header_bytes = 8 * 1024;
   std::size_t body_bytes = 64 * 1024;
   Milliseconds request{5'000};  ///< A request must have arrived so long after its first byte (or the connection).

@@ -2,7 +2,8 @@
 
 #include <boost/asio/use_awaitable.hpp>
 
-#include "host/command.hpp"
+#include "core/printable.hpp"
+#include "host/helper.hpp"
 
 namespace dualdeploy::daemon {
 
@@ -16,7 +17,7 @@ std::string last_line(const std::string& text) {
   if (end == std::string::npos) return "";
   const std::size_t newline = text.find_last_of('\n', end);
   const std::size_t begin = newline == std::string::npos ? 0 : newline + 1;
-  return text.substr(begin, std::min<std::size_t>(end + 1 - begin, 200));
+  return printable(std::string_view(text).substr(begin, std::min<std::size_t>(end + 1 - begin, 200)));
 }
 
 }  // namespace
@@ -33,7 +34,7 @@ asio::awaitable<Expected<void>> run_hook(std::string service, config::Hooks hook
                          "DUALDEPLOY_REASON=" + what.reason};
   const std::string program = command.argv.front();
   const host::CommandLimits limits{.deadline = hooks.timeout};
-  auto result = co_await host::run_command(std::move(command), limits);
+  auto result = co_await host::run_configured(std::move(command), limits);
   if (!result) co_return std::unexpected(std::move(result.error()).within(program));
   if (result->exit_status == 0) co_return Expected<void>{};
   const std::string words = last_line(result->error.empty() ? result->output : result->error);

@@ -12,7 +12,7 @@
 #include <boost/beast/http.hpp>
 #include <cerrno>
 
-#include "host/command.hpp"
+#include "host/helper.hpp"
 
 namespace dualdeploy::health {
 namespace {
@@ -186,7 +186,7 @@ asio::awaitable<std::optional<ProbeFailure>> probe_exec(const config::Check& che
   }
   host::CommandLimits limits;
   limits.deadline = check.timeout;
-  auto result = co_await host::run_command(std::move(command), limits);
+  auto result = co_await host::run_configured(std::move(command), limits);
   if (!result && is_exhaustion(result.error().system_error)) co_return not_made(std::move(result.error().message));
   if (!result) co_return failed(result.error().message);
   if (result->exit_status == 0) co_return std::nullopt;

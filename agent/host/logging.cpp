@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <vector>
 
+#include "core/printable.hpp"
+
 namespace dualdeploy::host {
 namespace {
 
@@ -70,7 +72,7 @@ void start_logging(std::string_view level) {
 void set_log_level(std::string_view level) { spdlog::set_level(spdlog::level::from_str(std::string(level))); }
 
 void log_event(LogLevel level, const LogFields& fields, const std::string& text) {
-  const std::string line = prefix_of(fields) + text;
+  const std::string line = prefix_of(fields) + printable(text);
   if (!to_journal) {
     spdlog::log(spdlog_level(level), "{}", line);
     return;

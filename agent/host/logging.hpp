@@ -16,7 +16,8 @@ void start_logging(std::string_view level);
 void set_log_level(std::string_view level);
 
 /// A line with the fields DUALDEPLOY_SERVICE, DUALDEPLOY_SIDE, DUALDEPLOY_KIND and DUALDEPLOY_EVENT_ID in the journal
-/// (`journalctl DUALDEPLOY_SERVICE=shop`). Empty fields are left out.
+/// (`journalctl DUALDEPLOY_SERVICE=shop`). Empty fields are left out. One
+/// line, whatever is in `text`.
 struct LogFields {
   std::string service;
   std::string side;

@@ -113,7 +113,11 @@ Store::Store(boost::asio::any_io_executor executor, fs::path directory, std::int
     : directory_(std::move(directory)) {
   std::error_code error;
   fs::create_directories(directory_ / "services", error);
-  if (error) spdlog::error("cannot create {}: {}", (directory_ / "services").string(), error.message());
+  const bool confined = error == std::errc::read_only_file_system;
+  if (error) {
+    spdlog::error("cannot create {}: {}{}", (directory_ / "services").string(), error.message(),
+                  confined ? "; the unit needs ReadWritePaths=" + directory_.string() + ": systemctl edit dualdeployd" : "");
+  }
   read_history();
   writer_ = std::make_unique<Writer>(std::move(executor), directory_, history_bytes);
 }

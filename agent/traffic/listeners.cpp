@@ -3,16 +3,20 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
 #include <boost/asio/io_context.hpp>
+#include <boost/json.hpp>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 
+#include "core/printable.hpp"
+#include "host/helper.hpp"
 #include "host/text.hpp"
 #include "traffic/inet_diag.hpp"
 #include "traffic/inet_diag_socket.hpp"
@@ -21,6 +25,7 @@ namespace dualdeploy::traffic {
 namespace {
 
 namespace fs = std::filesystem;
+namespace json = boost::json;
 
 constexpr std::chrono::seconds patience{2};
 
@@ -125,6 +130,21 @@ Expected<bool> connection_at(bool v6, const std::string& client_address, std::ui
 }
 
 Holders holders_of(std::uint32_t inode, pid_t pid) {
+  const auto helper = host::helper_socket();
+  if (!helper) return holders_seen_from_here(inode, pid);
+  const auto answer = host::ask_helper(*helper, json::object{{"holders", json::object{{"inode", std::int64_t{inode}}, {"pid", pid}}}});
+  if (!answer) {
+    spdlog::warn("who holds a socket is not known: {}", answer.error().message);
+    return {};
+  }
+  const auto pid_in = [&answer](std::string_view name) {
+    const json::value* value = answer->if_contains(name);
+    return value != nullptr && value->is_int64() ? static_cast<pid_t>(value->get_int64()) : 0;
+  };
+  return Holders{.any = pid_in("any"), .stranger = pid_in("stranger")};
+}
+
+Holders holders_seen_from_here(std::uint32_t inode, pid_t pid) {
   const std::string link = "socket:[" + std::to_string(inode) + "]";
   // Whoever else has it open got it from there: no need to go through all files of all processes.
   if (pid != 0 && has_open(fs::path("/proc") / std::to_string(pid), link)) return Holders{.any = pid, .stranger = 0};
@@ -144,7 +164,8 @@ Holders holders_of(std::uint32_t inode, pid_t pid) {
 
 std::string describe_process(pid_t pid) {
   const std::string name = host::first_line_of("/proc/" + std::to_string(pid) + "/comm");
-  return (name.empty() ? "a process" : name) + " (" + std::to_string(pid) + ")";
+  // Any user may give a process of his any name.
+  return (name.empty() ? "a process" : printable(name)) + " (" + std::to_string(pid) + ")";
 }
 
 }  // namespace dualdeploy::traffic

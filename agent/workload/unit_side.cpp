@@ -8,7 +8,7 @@
 #include <map>
 #include <sstream>
 
-#include "host/command.hpp"
+#include "host/helper.hpp"
 #include "host/signal_name.hpp"
 #include "host/spawn.hpp"
 #include "workload/process_watch.hpp"
@@ -205,12 +205,12 @@ struct UnitSide::Impl final : Systemd::Listener, std::enable_shared_from_this<Im
     self->tell(std::move(now));
   }
 
-  /// What a command prints; nothing if it fails.
+  /// What a command prints; nothing if it fails. (rpm has its database where it likes: Debian's, in root's home.)
   static asio::awaitable<std::vector<std::string>> lines_of(std::vector<std::string> argv) {
     host::Command command;
     command.argv = std::move(argv);
     const std::string program = command.argv.front();
-    auto result = co_await host::run_command(std::move(command));
+    auto result = co_await host::run_configured(std::move(command));
     std::vector<std::string> lines;
     if (!result || result->exit_status != 0) {
       spdlog::warn("{} tells no revision: {}", program,

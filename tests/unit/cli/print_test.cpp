@@ -133,6 +133,17 @@ TEST(PrintRecord, NamesTheSideAndLeavesOutTheAgentAsActor) {
             "2026-11-23T12:00:00.123Z  shop     health      container: failed connection refused");
 }
 
+/// A container chooses its answers, a user the name of his process: what they wrote is shown, not obeyed.
+TEST(PrintRecord, EscapesWhatATerminalWouldObey) {
+  const json::object record = parsed(R"({"at": "T", "service": "shop", "kind": "flip", "result": "refused",
+    "actor": {"uid": 1000, "user": "a\u001b]0;x\u0007"}, "message": "held by \u009b2J\r", "reason": "a\nT  shop  fake"})");
+  EXPECT_EQ(print_record(record, plain),
+            "T  shop     flip        refused by a\\x1b]0;x\\x07 held by \\xc2\\x9b2J\\x0d [a\\x0aT  shop  fake]");
+  json::object service = troubled_service();
+  service["alarms"] = json::array{"\033[2J"};
+  EXPECT_EQ(print_service(service, true, plain).find('\033'), std::string::npos);
+}
+
 TEST(PrintRecord, MarksARefusal) {
   const json::object record = parsed(R"({"at": "T", "service": "", "kind": "flip", "from": "rpm", "to": "rpm",
     "actor": {"uid": 1000, "user": "ann"}, "result": "refused", "message": "held"})");

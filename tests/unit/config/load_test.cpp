@@ -1,5 +1,7 @@
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstring>
 
@@ -320,6 +322,36 @@ TEST(Load, ReadsWhatIsShipped) {
   directory.copy(source / "packaging/sample/sample.yaml", "services.d/sample.yaml");
   EXPECT_EQ(directory.problems(), Lines{});
   EXPECT_EQ(directory.load()->services.at(0).policy.name, "sample");
+}
+
+TEST(Load, RefusesWhatOthersMayWrite) {
+  if (::geteuid() != 0) GTEST_SKIP() << "root's concern: others do not run what the configuration names";
+  const ConfigDirectory directory;
+  directory.write("services.d/shop.yaml", smallest_service);
+  const auto problems_with = [&directory](const char* name, mode_t mode, uid_t user, gid_t group) {
+    const auto path = directory.path(name);
+    struct stat before {};
+    EXPECT_EQ(::stat(path.c_str(), &before), 0);
+    EXPECT_EQ(::chown(path.c_str(), user, group), 0);
+    EXPECT_EQ(::chmod(path.c_str(), mode), 0);
+    Lines lines = directory.problems();
+    EXPECT_EQ(::chown(path.c_str(), before.st_uid, before.st_gid), 0);
+    EXPECT_EQ(::chmod(path.c_str(), before.st_mode & 07777), 0);
+    return lines;
+  };
+  const std::string why = "; the agent runs programs named here as root, so nobody else may write it: ";
+  for (const char* name : {"agent.yaml", "services.d/shop.yaml"}) {
+    EXPECT_EQ(problems_with(name, 0644, 0, 0), Lines{});
+    EXPECT_EQ(problems_with(name, 0664, 0, 0), Lines{});  // root's own group.
+    EXPECT_EQ(problems_with(name, 0640, 0, 54'321), Lines{});
+    EXPECT_EQ(problems_with(name, 0644, 54'321, 0), Lines{name + (": belongs to user 54321" + why + "chown root")});
+    EXPECT_EQ(problems_with(name, 0646, 0, 0), Lines{name + (": anybody may write it" + why + "chmod o-w")});
+    EXPECT_EQ(problems_with(name, 0664, 0, 54'321), Lines{name + (": group 54321 may write it" + why + "chmod g-w")});
+  }
+  EXPECT_EQ(problems_with("services.d", 0777, 0, 0), Lines{"services.d: anybody may write it" + why + "chmod o-w"});
+  EXPECT_EQ(problems_with("services.d", 0755, 54'321, 0), Lines{"services.d: belongs to user 54321" + why + "chown root"});
+  EXPECT_EQ(problems_with("services.d", 01777, 0, 0), Lines{});  // As in /tmp: only a file's owner may replace it.
+  EXPECT_THAT(problems_with(".", 0777, 0, 0), ::testing::SizeIs(1));
 }
 
 /// Every key that the shipped main file shows is one, and the value shown is the default.

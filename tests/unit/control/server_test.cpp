@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
@@ -63,6 +65,7 @@ class ServerTest : public ::testing::Test {
     Limits limits;
     limits.request = Milliseconds{300};
     limits.idle = Milliseconds{500};
+    limits.connections_per_user = 2;
     const Access access{"root", "root"};
 
     server = std::make_unique<Server>(loop.get_executor(), api, limits, access);
@@ -76,16 +79,23 @@ class ServerTest : public ::testing::Test {
     std::filesystem::remove_all(directory);
   }
 
-  /// Sends bytes as they are; what came back until the server closed or `seconds` passed.
-  std::string raw(const std::string& request, int seconds = 2) const {
+  [[nodiscard]] int connected() const {
     const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     socket.string().copy(address.sun_path, sizeof address.sun_path - 1);
     EXPECT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    return fd;
+  }
+  /// Sends bytes as they are; what came back until the server closed or `seconds` passed.
+  std::string raw(const std::string& request, int seconds = 2) const {
+    const int fd = connected();
+    (void)::send(fd, request.data(), request.size(), MSG_NOSIGNAL);
+    return rest_of(fd, seconds);
+  }
+  static std::string rest_of(int fd, int seconds) {
     const timeval timeout{seconds, 0};
     ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-    (void)::send(fd, request.data(), request.size(), MSG_NOSIGNAL);
     std::string answer;
     char buffer[4096];
     for (ssize_t count = 0; (count = ::recv(fd, buffer, sizeof buffer, 0)) > 0;) answer.append(buffer, static_cast<std::size_t>(count));
@@ -162,6 +172,11 @@ TEST_F(ServerTest, MistakesAreNamed) {
       {http("POST /v1/services/shop/flip", R"({"to":"rpm","confirm_within":"100ms"})"), "400", "expected 1s to 7d"},
       {http("POST /v1/services/shop/hold", "{}"), "400", "needs a 'reason'"},
       {http("POST /v1/services/shop/hold", R"({"reason":"a\nb"})"), "400", "control characters"},
+      {http("POST /v1/services/shop/hold", R"({"reason":"a\u001b[2J"})"), "400", "control characters"},
+      {http("POST /v1/services/shop/hold", R"({"reason":"a\u009b2J"})"), "400", "control characters"},
+      {http("POST /v1/services/shop/hold", R"({"reason":"a\u202eb"})"), "400", "control characters"},
+      {http("POST /v1/services/shop/hold", R"({"reason":"a\u0000b"})"), "400", "control characters"},
+      {http("POST /v1/services/shop/hold", "{\"reason\":\"\xff\"}"), "400", "not JSON"},
       {http("POST /v1/services/shop/hold", "{\"reason\":\"" + std::string(501, 'x') + "\"}"), "400", "501 bytes"},
       {http("GET /v1/history?limit=x"), "400", "'limit' is a number"},
       {http("GET /v1/history?service=nosuch"), "404", "no service"},
@@ -229,6 +244,30 @@ TEST_F(ServerTest, StrangersAreToldWhatToDo) {
   int status = 0;
   ::waitpid(child, &status, 0);
   EXPECT_EQ(status, 0);
+}
+
+/// Connections of many users, made by this thread alone: system calls of its own, not the C library's, which switch all.
+TEST_F(ServerTest, ManyUsersWithoutPermissionAreOneAndKeepNobodyOut) {
+  NEEDS_ROOT();
+  std::filesystem::permissions(directory, std::filesystem::perms::all);
+  std::vector<int> connections;
+  std::thread crowd([&] {
+    const gid_t none = 54'000;
+    EXPECT_EQ(::syscall(SYS_setgroups, 1, &none), 0);
+    for (long user = 54'001; user <= 54'003; ++user) {
+      EXPECT_EQ(::syscall(SYS_setresgid, -1, user, -1), 0);
+      EXPECT_EQ(::syscall(SYS_setresuid, -1, user, -1), 0);
+      connections.push_back(connected());
+      EXPECT_EQ(::syscall(SYS_setresuid, -1, 0, -1), 0);
+      EXPECT_EQ(::syscall(SYS_setresgid, -1, 0, -1), 0);
+    }
+  });
+  crowd.join();
+  EXPECT_TRUE(Client(socket).get("/v1/status"));
+  // They say nothing. Whom there is room for is told so after a while, the third at once.
+  EXPECT_THAT(rest_of(connections[0], 5), HasSubstr("408"));
+  EXPECT_THAT(rest_of(connections[1], 5), HasSubstr("408"));
+  EXPECT_THAT(rest_of(connections[2], 5), HasSubstr("503"));
 }
 
 TEST(Client, NobodyThere) {

@@ -1,0 +1,3 @@
+#include "helper/server.hpp"
+
+int main() { return dualdeploy::helper::run(); }
