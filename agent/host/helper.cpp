@@ -121,10 +121,11 @@ Run run_in(const json::object& request) {
 
 json::object of(const Expected<CommandResult>& result) {
   if (!result) {
-    return json::object{{"error", json::object{{"code", static_cast<int>(result.error().code)}, {"message", result.error().message}}}};
+    return json::object{{"error", json::object{{"code", static_cast<int>(result.error().code)},
+                                                {"message", result.error().message},
+                                                {"errno", result.error().system_error}}}};
   }
-  return json::object{{"pid", result->pid},
-                      {"exit_status", result->exit_status},
+  return json::object{{"exit_status", result->exit_status},
                       {"output", result->output},
                       {"error_output", result->error},
                       {"output_cut", result->output_cut}};
@@ -133,12 +134,13 @@ json::object of(const Expected<CommandResult>& result) {
 Expected<CommandResult> result_in(const json::object& answer) {
   if (const json::value* error = answer.if_contains("error"); error != nullptr && error->is_object()) {
     const auto code = number_in(error->get_object(), "code");
-    return fail(static_cast<ErrorCode>(code.value_or(1)), text_of(error->get_object(), "message"));
+    const auto reason = number_in(error->get_object(), "errno");
+    return std::unexpected(Error{static_cast<ErrorCode>(code.value_or(1)), text_of(error->get_object(), "message"),
+                                 static_cast<int>(reason.value_or(0))});
   }
   const auto status = number_in(answer, "exit_status");
   if (!status) return fail("dualdeploy-helper's answer is not understood");
   CommandResult result;
-  result.pid = static_cast<pid_t>(number_in(answer, "pid").value_or(0));
   result.exit_status = static_cast<int>(*status);
   result.output = text_of(answer, "output");
   result.error = text_of(answer, "error_output");
