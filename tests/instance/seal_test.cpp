@@ -71,6 +71,7 @@ TEST(Seal, RefusesWhateverIsNotRight) {
 
   // A sick side.
   instance.do_inside("systemctl mask -q --runtime --now sample");  // Or the agent would have it up again in no time.
+  instance.until("it is known", [&] { return instance.health("rpm") == "sick"; });
   expect_refused(instance, "the RPM side is sick", "--timeout 2s");
   instance.do_inside("systemctl unmask -q --runtime sample; systemctl start sample");
   instance.until_healthy();
