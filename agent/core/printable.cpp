@@ -1,35 +1,25 @@
 #include "core/printable.hpp"
 
 #include <algorithm>
-#include <cstdint>
-#include <optional>
+
+#include "core/utf8.hpp"
 
 namespace dualdeploy {
 namespace {
 
-struct Character {
-  char32_t code;
-  std::size_t length;
-};
-
-/// The UTF-8 character that a text begins with (RFC 3629: neither too long a form, nor a surrogate, nor beyond U+10FFFF).
-std::optional<Character> first_of(std::string_view text) {
-  const auto byte = [&text](std::size_t at) { return static_cast<unsigned char>(text[at]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return Character{first, 1};
-  const std::size_t length = first >= 0xf0 ? 4 : (first >= 0xe0 ? 3 : 2);
-  if (first < 0xc2 || first > 0xf4 || text.size() < length) return std::nullopt;
-  char32_t code = first & (0xffU >> (length + 1));
-  for (std::size_t at = 1; at < length; ++at) {
-    if ((byte(at) & 0xc0) != 0x80) return std::nullopt;
-    code = code << 6 | (byte(at) & 0x3f);
-  }
-  constexpr char32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-  if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return std::nullopt;
-  return Character{code, length};
+/// The code point of one UTF-8 character (RFC 3629, section 3).
+char32_t code_of(std::string_view character) {
+  const auto byte = [&character](std::size_t at) { return static_cast<unsigned char>(character[at]); };
+  if (character.size() == 1) return byte(0);
+  char32_t code = byte(0) & (0xffU >> (character.size() + 1));
+  for (std::size_t at = 1; at < character.size(); ++at) code = code << 6 | (byte(at) & 0x3f);
+  return code;
 }
 
-bool is_harmless(char32_t code) {
+/// Whether `text` begins with `length` bytes that are one character fit to be shown; 0: with no character at all.
+bool is_harmless(std::string_view text, std::size_t length) {
+  if (length == 0) return false;
+  const char32_t code = code_of(text.substr(0, length));
   const bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);
   const bool turns = (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
   return !control && !turns;
@@ -42,26 +32,26 @@ std::string printable(std::string_view text) {
   std::string result;
   result.reserve(text.size());
   while (!text.empty()) {
-    const auto character = first_of(text);
-    const std::size_t length = character ? character->length : 1;
-    if (character && is_harmless(character->code)) {
-      result += text.substr(0, length);
+    const std::size_t length = utf8_length(text);
+    const std::string_view shown = text.substr(0, std::max<std::size_t>(length, 1));
+    if (is_harmless(text, length)) {
+      result += shown;
     } else {
-      for (const char c : text.substr(0, length)) {
+      for (const char c : shown) {
         const auto byte = static_cast<unsigned char>(c);
         result += {'\\', 'x', hex[byte >> 4], hex[byte & 0xf]};
       }
     }
-    text.remove_prefix(length);
+    text.remove_prefix(shown.size());
   }
   return result;
 }
 
 bool is_printable(std::string_view text) {
   while (!text.empty()) {
-    const auto character = first_of(text);
-    if (!character || !is_harmless(character->code)) return false;
-    text.remove_prefix(character->length);
+    const std::size_t length = utf8_length(text);
+    if (!is_harmless(text, length)) return false;
+    text.remove_prefix(length);
   }
   return true;
 }
