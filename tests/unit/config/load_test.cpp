@@ -283,9 +283,9 @@ TEST(Load, ListsABoundedNumberOfProblems) {
 
 TEST(Load, RefusesTooManyServices) {
   const ConfigDirectory directory;
-  for (int index = 0; index < 257; ++index)
+  for (int index = 0; index < 1025; ++index)
     directory.write("services.d/s" + std::to_string(index) + ".yaml", "");
-  EXPECT_EQ(directory.problems(), Lines{"services.d: expected at most 256 services, got 257"});
+  EXPECT_EQ(directory.problems(), Lines{"services.d: expected at most 1024 services, got 1025"});
 }
 
 TEST(Load, RefusesTooManyEntries) {
