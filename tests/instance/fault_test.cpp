@@ -109,16 +109,17 @@ TEST_F(Fault, NoFileDescriptors) {
   instance.flip("container");
   row("no file descriptors", [&] {
     const std::string pid = agent_pid();
+    const std::string limit = instance.do_inside("prlimit --pid " + pid + " --nofile -o SOFT --noheadings | tr -d ' \\n'");
     instance.do_inside("prlimit --pid " + pid + " --nofile=3:");  // It keeps what it has, and gets nothing new.
     instance.until("it is in the journal", [&] { return journal().find("cannot be checked") != std::string::npos; });
     std::string seen = instance.inside("journalctl -u dualdeployd --no-pager -o cat | grep -m 1 'cannot be checked'").output;
     EXPECT_THAT(seen, HasSubstr("Too many open files"));
     EXPECT_EQ(instance.answered_by(), "container");
-    instance.do_inside("prlimit --pid " + pid + " --nofile=65536:");
+    // Without descriptors it cannot tell systemd either that it is alive: if this lasts, the watchdog starts another.
+    (void)instance.inside("prlimit --pid " + pid + " --nofile=" + limit + ":");
     instance.until_healthy();
     instance.until("no alarm is left", [&] { return instance.inside("dualctl status").output.find("cannot be checked") == std::string::npos; });
     EXPECT_EQ(instance.route(), "container") << instance.history();
-    EXPECT_EQ(agent_pid(), pid) << "it ended";
     instance.flip("rpm");
     return seen;
   });
@@ -156,12 +157,12 @@ TEST_F(Fault, EngineHungOrTalkingNonsense) {
   instance.flip("container");
   row("dockerd hung", [&] {
     instance.do_inside("systemctl kill -s STOP --kill-who=main docker");
-    instance.until("it is noticed", [&] { return instance.inside("dualctl status").output.find("docker.sock") != std::string::npos; });
-    const std::string seen = instance.do_inside("dualctl status | grep docker.sock");
+    instance.until("it is noticed", [&] { return instance.inside("dualctl status").output.find("container engine") != std::string::npos; });
+    const std::string seen = instance.do_inside("dualctl status | grep 'container engine'");
     EXPECT_EQ(instance.route(), "container");
     EXPECT_EQ(instance.health("container"), "healthy");
     instance.do_inside("systemctl kill -s CONT --kill-who=main docker");
-    instance.until("it is over", [&] { return instance.inside("dualctl status").output.find("docker.sock") == std::string::npos; });
+    instance.until("it is over", [&] { return instance.inside("dualctl status").output.find("container engine") == std::string::npos; });
     return seen;
   });
   const std::string request = "while read -r line && [ ${#line} -gt 1 ]; do :; done; ";
@@ -174,12 +175,12 @@ TEST_F(Fault, EngineHungOrTalkingNonsense) {
       instance.write("/root/engine.sh", "#!/bin/sh\n" + says + "\n");
       instance.do_inside("chmod +x /root/engine.sh; mv /run/docker.sock /run/docker.real; setsid socat UNIX-LISTEN:/run/docker.sock,fork,unlink-close=0 "
                          "SYSTEM:'/root/engine.sh' >/dev/null 2>&1 </dev/null & echo $! >/root/engine.pid; systemctl restart dualdeployd");
-      instance.until("it is noticed", [&] { return instance.inside("dualctl status").output.find("docker.sock") != std::string::npos; });
-      const std::string seen = instance.do_inside("dualctl status | grep -m 1 docker.sock");
+      instance.until("it is noticed", [&] { return instance.inside("dualctl status").output.find("container engine") != std::string::npos; });
+      const std::string seen = instance.do_inside("dualctl status | grep -m 1 'container engine'");
       instance.until("the checks go on", [&] { return instance.health("container") == "healthy"; });
       EXPECT_EQ(instance.route(), "container") << instance.history();
       instance.do_inside("kill $(cat /root/engine.pid); mv -f /run/docker.real /run/docker.sock");
-      instance.until("it is over", [&] { return instance.inside("dualctl status").output.find("docker.sock") == std::string::npos; });
+      instance.until("it is over", [&] { return instance.inside("dualctl status").output.find("container engine") == std::string::npos; });
       EXPECT_EQ(instance.route(), "container") << instance.history();
       return seen;
     });
