@@ -122,6 +122,10 @@ void Decision::on(const event::Reported& report) {
                     (was_up || before.state == RunState::unknown || before.state == RunState::stopping);
 
   if (first && is_up) side.running_since = state_.booted_at;
+  // An agent that comes back to a container that has the traffic and is down: nobody was there to send the traffic home.
+  const bool found_down = first && known_down(side) && report.side == Side::container &&
+                          state_.policy.strategy == Strategy::redirect && state_.effective.uses(Side::container);
+  if (found_down) judge(report.side, Verdict::sick, ended_because(report.workload));
   // What was missing is here now: it need not wait for the next look.
   if (before.state == RunState::missing && report.workload.state != RunState::missing) side.not_before = now_;
   if ((!first && is_up && !was_up && before.pid != report.workload.pid) || replaced) {

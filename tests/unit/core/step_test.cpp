@@ -468,6 +468,18 @@ TEST(Step, ProbeOfADeadProcessIsNotBelieved) {
   EXPECT_EQ(world.state.sides[Side::container].verdict, Verdict::sick);
 }
 
+TEST(Step, AContainerFoundDownWithTheTrafficGoesHome) {
+  World world;
+  world.boot(Durable{.route = container, .hold = {}, .intent = {}}, KernelRoute{KernelRoute::Kind::active, container});
+  EXPECT_EQ(world.state.effective, container);
+  world.up(Side::rpm, 10).down(Side::container);
+  EXPECT_EQ(world.state.effective, rpm);
+  EXPECT_EQ(world.state.durable.route, rpm);
+  // It is started again, and has no traffic any more.
+  world.wait(5s).up(Side::container, 20).pass(Side::container, 5);
+  EXPECT_EQ(world.state.effective, rpm);
+}
+
 TEST(Step, ACheckThatCouldNotBeMadeSaysNothing) {
   World world;
   world.boot().both_healthy();
