@@ -75,7 +75,12 @@ class Killed : public ::testing::Test {
     std::vector<Step> steps;
     std::map<std::string, int> seen;
     std::istringstream lines(instance.do_inside("cat " + hook + "/trace; rm " + hook + "/trace"));
-    for (std::string line; std::getline(lines, line);) steps.push_back(Step{++seen[line], line});
+    for (std::string line; std::getline(lines, line);) {
+      const Step step{++seen[line], line};
+      // How many words the history gets about what the sides do meanwhile is not the same each time.
+      const bool only_told = line == "to put on record" || line == "history to write";
+      if (!only_told || step.number == 1) steps.push_back(step);
+    }
     return steps;
   }
 
