@@ -9,8 +9,8 @@
 
 namespace dualdeploy::traffic {
 
-/// The kernel's side of the routes. Every call is one atomic transaction or none at all; no call is made while another
-/// is under way (the Router sees to that).
+/// The kernel's side of the routes. Every call is one atomic transaction or none at all; of those that write, none is made
+/// while another is under way (the Router sees to that).
 class Backend {
  public:
   struct Notices {
@@ -28,6 +28,8 @@ class Backend {
   /// Whether this kernel and its tools can do it; an error says what is missing.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> usable() = 0;
   [[nodiscard]] virtual boost::asio::awaitable<Expected<Observed>> observe() = 0;
+  /// Whether nobody can have changed a rule since observe() began last; false in doubt. Leases may have ended all the same.
+  [[nodiscard]] virtual bool same_as_observed() { return false; }
 
   /// Replaces everything of ours.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> replace(const Rules& rules) = 0;
@@ -46,6 +48,8 @@ class Backend {
   /// Takes everything of ours away.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> remove() = 0;
 
+  /// Whether foreign changes are noticed as they are made, rather than by looking now and then.
+  [[nodiscard]] virtual bool tells_of_changes() const { return false; }
   /// Begins to report what can be noticed at once. The Router checks everything from time to time besides.
   virtual void watch(Notices notices) = 0;
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -8,6 +9,10 @@
 #include "core/error.hpp"
 
 namespace dualdeploy::traffic {
+
+/// The number of the rule set as it is now in this network namespace (NFT_MSG_GETGEN in linux/netfilter/nf_tables.h): every
+/// committed transaction makes another. Errors: no nftables, no CAP_NET_ADMIN.
+[[nodiscard]] Expected<std::uint32_t> nftables_generation();
 
 /// Tells of every committed nftables transaction in this network namespace.
 class GenerationWatch {

@@ -68,7 +68,15 @@ class NftBackend final : public Backend {
     co_return co_await run_nft(std::move(command));
   }
 
+  /// Any change since then has made another generation.
+  bool same_as_observed() override {
+    const auto now = nftables_generation();
+    return now && observed_generation_ == *now;
+  }
+
   asio::awaitable<Expected<Observed>> observe() override {
+    const auto generation = nftables_generation();
+    observed_generation_ = generation ? std::optional(*generation) : std::nullopt;
     host::Command command;
     command.argv = {"nft", "-j", "list", "table", "inet", "dualdeploy"};
     host::CommandLimits limits;
@@ -108,6 +116,8 @@ class NftBackend final : public Backend {
     if (!done) co_return std::unexpected(std::move(done.error()));
     co_return has_homes ? "redirects removed (rules that lead to an RPM off its front port stay)" : "table " + table + " removed";
   }
+
+  bool tells_of_changes() const override { return watch_ != nullptr; }
 
   void watch(Notices notices) override {
     notices_ = std::move(notices);
@@ -152,6 +162,7 @@ class NftBackend final : public Backend {
   std::unique_ptr<GenerationWatch> watch_;
   std::optional<NatKeeper> keeper_;
   std::shared_ptr<Transaction> last_;
+  std::optional<std::uint32_t> observed_generation_;  ///< When observe() began last.
 };
 
 }  // namespace

@@ -21,6 +21,9 @@ namespace asio = boost::asio;
 namespace {
 /// After a check that foreign changes caused, so long no other: a storm of them costs a bounded share of a core.
 constexpr Milliseconds check_pause{100};
+/// Rules that were just written are read back so much later, where foreign changes are heard of: what follows a change, its
+/// proof or another change, comes first.
+constexpr Milliseconds read_back_delay{500};
 constexpr Milliseconds renewal_retry{1'000};
 /// So long before a redirect ends by itself until it is set anew, its absence is nobody's doing. A hold that could not be
 /// lifted is not set anew: after its end it is as if it had been lifted.
@@ -35,6 +38,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
 
   /// Everything of ours, anew.
   asio::awaitable<Expected<void>> write_all() {
+    about_to_write();
     auto written = co_await backend->replace(rules);
     doubtful = !written;
     co_return written;
@@ -42,6 +46,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
 
   /// One service's change; everything where that fails (rules flushed a moment ago, stood down) or would not be enough.
   asio::awaitable<Expected<void>> write_change(ServiceRules before, ServiceRules after) {
+    about_to_write();
     Expected<void> done = fail("not tried");
     if (established && !doubtful) done = co_await backend->change(before, after, rules.lease);
     if (!done) done = co_await write_all();
@@ -74,12 +79,26 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     renewal_timer.cancel();  // Wakes the renewal loop.
   }
 
+  /// How the rules look then has to be learned anew.
+  void about_to_write() {
+    ++writes;
+    if (std::exchange(fingerprint, std::nullopt)) unread_since = host::now();
+    check_timer.cancel();  // Wakes the check loop: the time of the next check is another.
+  }
+
+  [[nodiscard]] Milliseconds until_next_check() const {
+    if (fingerprint || !established) return settings.drift_check;
+    const Milliseconds at_most = unread_since + settings.drift_check - host::now();
+    return std::clamp(at_most, Milliseconds{0}, backend->tells_of_changes() ? read_back_delay : Milliseconds{0});
+  }
+
   static asio::awaitable<void> check_loop(std::shared_ptr<Impl> self) {
     while (!self->stopped) {
       if (!self->noticed_at) {
         boost::system::error_code woken;
-        self->check_timer.expires_after(self->settings.drift_check);
+        self->check_timer.expires_after(self->until_next_check());
         co_await self->check_timer.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+        if (woken && !self->noticed_at) continue;
       }
       if (self->stopped) break;
       co_await self->check();
@@ -89,33 +108,65 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     }
   }
 
+  /// Reads what the kernel holds, remembers how that looks if it is new, and puts right what somebody else has changed. A
+  /// change that comes meanwhile does not wait for the reading, which is worth nothing then.
   asio::awaitable<void> check() {
-    const auto held = co_await turn.take();
+    const std::uint64_t writes_before = co_await writes_so_far();
     if (!established || stopped || at_a_deadline()) {
       noticed_at.reset();
       co_return;
     }
+    if (!noticed_at && fingerprint && !anything_expires() && backend->same_as_observed()) co_return;
+    const bool noticed = noticed_at.has_value();
     const Instant began = noticed_at.value_or(host::now());
     noticed_at.reset();
-    const std::string who = std::exchange(suspect, "");
     auto observed = co_await backend->observe();
+    const auto held = co_await turn.take();
+    if (writes != writes_before || stopped) {
+      if (noticed && !noticed_at) noticed_at = began;
+      co_return;
+    }
+    std::string who = std::exchange(suspect, "");
+    if (who.empty()) who = "somebody";
     if (!observed) {
       spdlog::warn("cannot check the kernel rules: {}", observed.error().message);
       co_return;
     }
-    const bool unchanged = observed->fingerprint == fingerprint;
-    if (unchanged && as_wanted(*observed)) co_return;
-    const std::string what = !observed->table_present ? "our table was gone" : unchanged ? "our leases had ended" : "our rules were changed";
-    Drift drift{what, who.empty() ? "somebody" : who, {}, {}};
+    const bool unchanged = !fingerprint || observed->fingerprint == *fingerprint;
+    if (!unchanged || !as_wanted(*observed)) {
+      co_await repair(*observed, !unchanged, std::move(who), began);
+    } else if (!fingerprint && !noticed && !noticed_at) {
+      fingerprint = std::move(observed->fingerprint);
+    } else if (!fingerprint) {
+      // Somebody was at work since ours were written: once more, before they are taken for right.
+      if (auto written = co_await write_all(); !written) {
+        spdlog::warn("cannot write the kernel rules: {}", written.error().message);
+      }
+    }
+  }
+
+  /// How many transactions there were, when none is under way.
+  asio::awaitable<std::uint64_t> writes_so_far() {
+    const auto held = co_await turn.take();
+    co_return writes;
+  }
+
+  asio::awaitable<void> repair(const Observed& observed, bool changed, std::string who, Instant began) {
+    const std::string what = !observed.table_present ? "our table was gone" : changed ? "our rules were changed" : "our leases had ended";
+    Drift drift{what, std::move(who), {}, {}};
     auto repaired = co_await write_all();
     drift.took = host::now() - began;
     if (repaired) {
       ++repairs;
-      co_await learn();
     } else {
       drift.error = repaired.error();
     }
     on_drift(drift);
+  }
+
+  /// Whether the kernel by itself ends something.
+  [[nodiscard]] bool anything_expires() const {
+    return std::ranges::any_of(rules.services, [](const auto& entry) { return entry.second.active || entry.second.held_until; });
   }
 
   [[nodiscard]] bool at_a_deadline() const {
@@ -126,30 +177,6 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
       const bool hold_ends = service.held_until && now - deadline_margin <= *service.held_until && *service.held_until <= soon;
       return (service.active && service.until && *service.until <= soon) || hold_ends;
     });
-  }
-
-  /// Remembers how the rules look that were just written, in order to recognise a foreign hand in them later.
-  asio::awaitable<void> learn() {
-    constexpr int most_tries = 3;
-    for (int i = 0; i < most_tries; ++i) {
-      const bool foreign_before = noticed_at.has_value();
-      auto observed = co_await backend->observe();
-      if (!observed) {
-        spdlog::warn("cannot read back the kernel rules: {}", observed.error().message);
-        fingerprint = "unread";  // Differs from everything: the next check writes and reads again.
-        co_return;
-      }
-      if (!foreign_before && !noticed_at && as_wanted(*observed)) {
-        fingerprint = std::move(observed->fingerprint);
-        co_return;
-      }
-      // Somebody else was at work at the same moment: write ours once more before it is taken for right.
-      noticed_at.reset();
-      if (auto written = co_await write_all(); !written) {
-        spdlog::warn("cannot write the kernel rules: {}", written.error().message);
-      }
-    }
-    fingerprint = "contended";
   }
 
   [[nodiscard]] bool as_wanted(const Observed& observed) const {
@@ -164,12 +191,6 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
       if ((found->second.kind == KernelRoute::Kind::active) != service.active) return false;
     }
     return true;
-  }
-
-  /// Runs after the answer was given, still before the next change.
-  static asio::awaitable<void> learn_later(std::shared_ptr<Impl> self, host::Turn::Held held) {
-    co_await self->learn();
-    (void)held;
   }
 
   static asio::awaitable<void> renewal_loop(std::shared_ptr<Impl> self) {
@@ -198,7 +219,9 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
   asio::steady_timer check_timer;
   asio::steady_timer renewal_timer;
   Rules rules;
-  std::string fingerprint;
+  std::optional<std::string> fingerprint;  ///< How they look in the kernel; unknown since they were last written.
+  Instant unread_since;                    ///< Since when it is unknown.
+  std::uint64_t writes = 0;                ///< Transactions of ours that may have changed them.
   std::optional<Instant> noticed_at;
   std::string suspect;
   std::uint64_t repairs = 0;
@@ -239,6 +262,7 @@ asio::awaitable<Expected<void>> Router::establish(Rules rules) {
     service.until = known->second.until;
     service.held_until = known->second.held_until;
   }
+  impl->about_to_write();
   auto written = co_await impl->backend->replace(rules);
   if (!written) co_return written;
   impl->rules = std::move(rules);
@@ -246,13 +270,12 @@ asio::awaitable<Expected<void>> Router::establish(Rules rules) {
   impl->doubtful = false;
   impl->begin();
   impl->renewal_timer.cancel();  // The lease may be another one now.
-  co_await impl->learn();
   co_return written;
 }
 
 asio::awaitable<Expected<void>> Router::set_route(std::string service, Route route, std::optional<Instant> until) {
   const auto impl = impl_;
-  auto held = co_await impl->turn.take();
+  const auto held = co_await impl->turn.take();
   const auto found = impl->rules.services.find(service);
   if (found == impl->rules.services.end()) co_return fail("service " + service + " has no rules");
   const ServiceRules before = found->second;
@@ -272,13 +295,12 @@ asio::awaitable<Expected<void>> Router::set_route(std::string service, Route rou
   }
   impl->established = true;
   impl->begin();
-  host::spawn(impl->executor, "reading back the rules", Impl::learn_later(impl, std::move(held)));
   co_return done;
 }
 
 asio::awaitable<Expected<void>> Router::hold(std::string service, std::optional<Instant> until) {
   const auto impl = impl_;
-  auto held = co_await impl->turn.take();
+  const auto held = co_await impl->turn.take();
   const auto found = impl->rules.services.find(service);
   if (found == impl->rules.services.end()) co_return fail("service " + service + " has no rules");
   const ServiceRules before = found->second;
@@ -290,7 +312,6 @@ asio::awaitable<Expected<void>> Router::hold(std::string service, std::optional<
   }
   impl->established = true;
   impl->begin();
-  host::spawn(impl->executor, "reading back the rules", Impl::learn_later(impl, std::move(held)));
   co_return done;
 }
 
@@ -307,6 +328,7 @@ std::string Router::preview(const std::string& service, const Route& route, std:
 asio::awaitable<Expected<void>> Router::stand_down() {
   const auto impl = impl_;
   const auto held = co_await impl->turn.take();
+  impl->about_to_write();
   auto removed = co_await impl->backend->remove();
   if (removed) {
     impl->established = false;
