@@ -16,6 +16,8 @@ namespace {
 
 /// The kernel has no event for "the last connection of a port ended".
 constexpr Milliseconds count_interval{500};
+/// To count takes the kernel some milliseconds: who asked for the change gets his answer first.
+constexpr Milliseconds first_count_delay{50};
 
 std::vector<std::uint16_t> ports_of(const std::vector<config::Port>& ports, Side side) {
   std::vector<std::uint16_t> numbers;
@@ -64,7 +66,7 @@ void Drain::start(Side side, std::vector<config::Port> ports, config::Drain poli
   stop();
   const Instant now = host::now();
   const bool closes = policy.then == config::Drain::Then::close;
-  progress_ = Progress{side, 0, now, closes ? std::optional(now + policy.timeout) : std::nullopt};
+  progress_ = Progress{side, std::nullopt, now, closes ? std::optional(now + policy.timeout) : std::nullopt};
   host::spawn(timer_.get_executor(), "drain", watch(shared_from_this(), std::move(ports), policy, generation_));
 }
 
@@ -78,6 +80,10 @@ asio::awaitable<void> Drain::watch(std::shared_ptr<Drain> self, std::vector<conf
                                    std::uint64_t generation) {
   std::size_t at_first = 0;
   for (bool first = true;; first = false) {
+    boost::system::error_code woken;
+    self->timer_.expires_after(first ? first_count_delay : count_interval);
+    co_await self->timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
+    if (self->generation_ != generation) co_return;
     auto counted = co_await dualdeploy::daemon::count_connections(ports, self->probe_mark_);
     if (self->generation_ != generation) co_return;
     Progress& progress = *self->progress_;
@@ -87,26 +93,23 @@ asio::awaitable<void> Drain::watch(std::shared_ptr<Drain> self, std::vector<conf
       self->progress_.reset();
       co_return;
     }
-    progress.left = (*counted)[progress.side];
+    const std::size_t left = (*counted)[progress.side];
+    progress.left = left;
     const Milliseconds age = host::now() - progress.since;
-    if (first) at_first = progress.left;
-    if (progress.left == 0) {
+    if (first) at_first = left;
+    if (left == 0) {
       if (!first) self->record(side + " is drained: the last of " + connections_text(at_first) + " ended after " + format_duration(age));
       self->progress_.reset();
       co_return;
     }
     if (first) {
-      self->record(connections_text(progress.left) + " left on " + side +
+      self->record(connections_text(left) + " left on " + side +
                    (progress.closes_at ? "; they are closed in " + format_duration(policy.timeout) : ""));
     }
     if (progress.closes_at && host::now() >= *progress.closes_at) {
       co_await self->close(std::move(ports), age);
       co_return;
     }
-    boost::system::error_code woken;
-    self->timer_.expires_after(count_interval);
-    co_await self->timer_.async_wait(asio::redirect_error(asio::use_awaitable, woken));
-    if (self->generation_ != generation) co_return;
   }
 }
 

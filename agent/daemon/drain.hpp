@@ -35,7 +35,7 @@ class Drain : public std::enable_shared_from_this<Drain> {
 
   struct Progress {
     Side side = Side::rpm;
-    std::size_t left = 0;
+    std::optional<std::size_t> left;  ///< Not counted yet, at the beginning.
     Instant since;
     std::optional<Instant> closes_at;
   };

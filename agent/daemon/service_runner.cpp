@@ -186,8 +186,9 @@ void ServiceRunner::arm_wake() {
   });
 }
 
-/// A side that has lost its share of the route drains; one that has it back does not.
+/// A side that has lost its share of the route drains; one that has it back does not. A change under way may still go back.
 void ServiceRunner::follow_drain() {
+  if (state_.change && has_begun(*state_.change)) return;
   const Route before = std::exchange(drained_from_, state_.effective);
   if (service_.policy.strategy == Strategy::handover) return;  // Connections end with the side that held them.
   for (const Side side : both_sides) {

@@ -40,8 +40,9 @@ json::value confirm_of(const ServiceState& state, Instant now) {
 json::value drain_of(const ServiceRunner& runner, Instant now) {
   if (!runner.draining()) return nullptr;
   const Drain::Progress& drain = *runner.draining();
-  json::object object{{"side", name_of(drain.side)}, {"left", drain.left}, {"since_ms", (now - drain.since).count()},
+  json::object object{{"side", name_of(drain.side)}, {"left", nullptr}, {"since_ms", (now - drain.since).count()},
                       {"closes_in_ms", nullptr}};
+  if (drain.left) object["left"] = *drain.left;
   if (drain.closes_at) object["closes_in_ms"] = std::max<std::int64_t>((*drain.closes_at - now).count(), 0);
   return object;
 }
