@@ -1,7 +1,6 @@
 #include "host/command.hpp"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
@@ -21,7 +20,7 @@
 #include <memory>
 #include <string_view>
 
-#include "host/descriptors.hpp"
+#include "host/launch.hpp"
 #include "host/process.hpp"
 #include "host/spawn.hpp"
 
@@ -59,43 +58,6 @@ class Pipe {
 
  private:
   std::array<int, 2> ends_{-1, -1};
-};
-
-/// What happens in the child between fork and exec; only async-signal-safe calls.
-struct ChildSetup {
-  int in;
-  int out;
-  int err;
-  std::optional<uid_t> uid;
-  std::optional<gid_t> gid;
-
-  template <class Launcher, class Path, class Line>
-  error_code on_exec_setup(Launcher& launcher, const Path& /*executable*/, const Line& /*command_line*/) {
-    (void)launcher;
-    // A group of its own, so that its children can be ended with it.
-    if (::setpgid(0, 0) != 0 || ::dup2(in, STDIN_FILENO) < 0 || ::dup2(out, STDOUT_FILENO) < 0 ||
-        ::dup2(err, STDERR_FILENO) < 0) {
-      return error_code(errno, boost::system::system_category());
-    }
-    close_at_exec();
-    sigset_t none;
-    ::sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    ::signal(SIGPIPE, SIG_DFL);
-    const bool switched = (!gid && !uid) || ((!uid || ::setgroups(0, nullptr) == 0) && (!gid || ::setgid(*gid) == 0) &&
-                                             (!uid || ::setuid(*uid) == 0));
-    return switched ? error_code{} : error_code(errno, boost::system::system_category());
-  }
-  /// In the child, exec failed: leave at once. The library would run exit handlers of a copied, threaded program.
-  template <class... Arguments>
-  void on_exec_error(Arguments&&... /*unused*/) {
-    ::_exit(127);
-  }
-  /// In the parent: the library does not wait for a child whose exec failed.
-  template <class Launcher, class... Arguments>
-  void on_error(Launcher& launcher, Arguments&&... /*unused*/) {
-    if (launcher.pid > 0) ::waitpid(launcher.pid, nullptr, 0);
-  }
 };
 
 /// One program on its way to its end, shared by the coroutines that serve it.
@@ -234,17 +196,20 @@ asio::awaitable<Expected<CommandResult>> run_command(Command command, CommandLim
   if (!in.open() || !out.open() || !err.open()) co_return fail_errno("cannot make a pipe", errno);
   const std::string& named = command.argv.front();
   // A name that is nowhere is left as it is: starting it fails with the error that says so.
-  const std::string program = named.find('/') != std::string::npos ? named : found_on_path(named).value_or(named);
-  std::vector<std::string> arguments(command.argv.begin() + 1, command.argv.end());
-  std::vector<std::string> environment{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"};
-  for (std::string& variable : command.environment) environment.push_back(std::move(variable));
-
-  ChildSetup setup{in.reader(), out.writer(), err.writer(), command.uid, command.gid};
-  process::posix::default_launcher launcher;
-  error_code failed;
-  Run::Process child = launcher(executor, failed, program, arguments, process::process_environment(environment), setup);
-  if (failed) co_return fail_errno("cannot run " + program, failed.value());
-  const pid_t pid = child.id();
+  Launch what{.program = named.find('/') != std::string::npos ? named : found_on_path(named).value_or(named),
+              .arguments = {command.argv.begin() + 1, command.argv.end()},
+              .environment = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C"},
+              .in = in.reader(),
+              .out = out.writer(),
+              .err = err.writer(),
+              .uid = command.uid,
+              .gid = command.gid};
+  for (std::string& variable : command.environment) what.environment.push_back(std::move(variable));
+  const auto started = launch(what);
+  if (!started) co_return std::unexpected(started.error());
+  const pid_t pid = *started;
+  const std::string program = std::move(what.program);
+  Run::Process child(executor, pid);
   if (command.on_start) command.on_start(pid);
 
   const auto run = std::make_shared<Run>(executor, in, out, err);

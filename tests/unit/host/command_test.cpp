@@ -92,6 +92,35 @@ TEST(Command, ItsPidIsToldOnceItHasOne) {
   EXPECT_EQ(result->output, std::to_string(told) + "\n");
 }
 
+/// The value of a line of /proc/PID/status.
+std::string status_line(const std::string& status, const std::string& name) {
+  const std::size_t at = status.find("\n" + name + ":\t");
+  return at == std::string::npos ? "" : status.substr(at + name.size() + 3, status.find('\n', at + 1) - at - name.size() - 3);
+}
+
+TEST(Command, BeginsWithNoSignalBlockedOrCaughtAndOursStayAsTheyWere) {
+  static volatile sig_atomic_t caught = 0;
+  struct sigaction ours {};
+  struct sigaction before {};
+  ours.sa_handler = [](int) { caught = 1; };
+  ASSERT_EQ(::sigaction(SIGUSR1, &ours, &before), 0);
+  sigset_t usr2;
+  sigset_t mask;
+  ::sigemptyset(&usr2);
+  ::sigaddset(&usr2, SIGUSR2);
+  ::pthread_sigmask(SIG_BLOCK, &usr2, &mask);
+  const auto result = run({"cat", "/proc/self/status"});
+  ::pthread_sigmask(SIG_SETMASK, &mask, &usr2);
+  ASSERT_TRUE(result);
+  EXPECT_EQ(status_line(result->output, "SigBlk"), "0000000000000000");
+  EXPECT_EQ(status_line(result->output, "SigCgt"), "0000000000000000");
+  EXPECT_EQ(::sigismember(&usr2, SIGUSR2), 1);
+  EXPECT_EQ(::sigismember(&usr2, SIGUSR1), 0);
+  ::raise(SIGUSR1);
+  EXPECT_EQ(caught, 1);
+  ::sigaction(SIGUSR1, &before, nullptr);
+}
+
 TEST(Command, LongInputComesBack) {
   CommandLimits limits;
   limits.output_bytes = 2 * 1024 * 1024;
