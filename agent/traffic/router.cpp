@@ -262,13 +262,13 @@ asio::awaitable<Expected<void>> Router::establish(Rules rules) {
     service.until = known->second.until;
     service.held_until = known->second.held_until;
   }
+  impl->begin();  // Before it writes: the backend hears then when the kernel has it.
   impl->about_to_write();
   auto written = co_await impl->backend->replace(rules);
   if (!written) co_return written;
   impl->rules = std::move(rules);
   impl->established = true;
   impl->doubtful = false;
-  impl->begin();
   impl->renewal_timer.cancel();  // The lease may be another one now.
   co_return written;
 }
