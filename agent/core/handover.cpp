@@ -214,8 +214,8 @@ void Decision::end_handover() {
   change.gap = now_ - handover.held_at;
   change.took = now_ - change.begun;
   state_.effective = Route::to(handover.to);
-  // What is stopped is neither healthy nor sick, and may be tried when the other fails.
-  if (SideState& left = side(other(handover.to)); known_down(left)) left.verdict = Verdict::unknown;
+  // What does not run is neither healthy nor sick, and may be tried when the other fails.
+  if (SideState& left = side(other(handover.to)); left.workload.state != RunState::running) left.verdict = Verdict::unknown;
   if (handover.going_back) {
     // A gap at every try is too much: what cannot be restored is the RPM's, and a failover is not tried again.
     if (change.kind == RecordKind::failover) state_.failover_latched = true;

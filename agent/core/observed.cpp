@@ -178,6 +178,7 @@ void Decision::finish_interrupted(const std::optional<Intent>& unfinished, const
   std::string why = unfinished ? "unfinished " + std::string(name_of(unfinished->kind)) + " to " +
                                      describe(unfinished->to) + " by " + actor.user
                                : "the kernel and the saved route differ";
+  supersede("what an earlier run of the agent left unfinished comes first; try again");  // Somebody may wait for a side's health.
   state_.change = begin(RecordKind::interrupted, back_to, std::move(actor), std::move(why));
   apply_change();
 }

@@ -83,6 +83,8 @@ bool has_begun(const Change& change) {
          change.phase != Change::Phase::inspecting;
 }
 
+const Route& wanted_in_kernel(const ServiceState& state) { return state.repair_to ? *state.repair_to : state.effective; }
+
 bool known_down(const SideState& side) {
   switch (side.workload.state) {
     case RunState::missing:

@@ -370,6 +370,9 @@ struct ServiceState {
   Ticket last_ticket = 0;
 };
 
+/// What the kernel shall follow now: while a transaction that failed is tried again, what it was to bring.
+[[nodiscard]] const Route& wanted_in_kernel(const ServiceState& state);
+
 /// Whether the side's main process is known to be there or not; `unknown` counts as maybe.
 [[nodiscard]] bool known_down(const SideState& side);
 

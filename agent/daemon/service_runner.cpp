@@ -127,13 +127,14 @@ asio::awaitable<Expected<void>> ServiceRunner::stop_container() {
 
 traffic::ServiceRules ServiceRunner::rules() const {
   const bool redirects = service_.policy.strategy == Strategy::redirect;
-  const bool active = redirects && !state_.effective.all_rpm();
+  const Route& wanted = wanted_in_kernel(state_);
+  const bool active = redirects && !wanted.all_rpm();
   const std::optional<Confirm>& confirm = state_.durable.confirm;
   return traffic::ServiceRules{.name = service_.policy.name,
                                .ports = service_.ports,
                                .local_traffic = service_.local_traffic,
                                .guard = service_.guard && redirects,
-                               .planned = !redirects ? Route{} : active ? state_.effective : state_.durable.route,
+                               .planned = !redirects ? Route{} : active ? wanted : state_.durable.route,
                                .active = active,
                                .until = active && confirm ? std::optional(confirm->deadline) : std::nullopt};
 }

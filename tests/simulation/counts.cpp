@@ -39,7 +39,10 @@ void visit_all(const Counts& counts, const Visit& visit) {
   by_name("event", counts.events, event_names);
   by_name("action", counts.actions, action_names);
   by_name("command done", counts.done, command_names);
-  by_name("command refused", counts.refused, command_names);
+  for (std::size_t i = 0; i < counts.refused.size(); ++i) {
+    const bool way_back = command_names[i] == "revert" || command_names[i] == "rescue";  // By an agent that only just starts.
+    visit("command refused", command_names[i], counts.refused[i], !way_back);
+  }
   by_name("strategy", counts.strategies, strategy_names);
   for (std::size_t i = 0; i < counts.phases.size(); ++i) {
     visit("phase", name_of(static_cast<Change::Phase>(i)), counts.phases[i], true);

@@ -74,6 +74,16 @@ void Promises::starts(Side side) {
   }
 }
 
+/// What was asked for later may still be on its way.
+void Promises::has_got(const Route& route) {
+  const auto asked = std::ranges::find(may_have_, route);
+  if (asked == may_have_.end()) {
+    may_have_ = {route};
+  } else {
+    may_have_.erase(may_have_.begin(), asked);
+  }
+}
+
 void Promises::proof_fails(const Route& route) {
   if (state().change && state().change->from != route) failed_proof_ = route;
 }

@@ -21,7 +21,7 @@ class Promises {
   void policy_changes();
   void starts(Side side);
   void asks_for(const Route& route) { may_have_.push_back(route); }
-  void has_got(const Route& route) { may_have_ = {route}; }
+  void has_got(const Route& route);
   void holds_front() { held_since_.reset(); }
   void proof_fails(const Route& route);
   void recorded(const Record& record);
@@ -70,7 +70,8 @@ class Promises {
   const ServiceWorld& world_;
   Timeline& time_;
   PerSide<std::deque<Instant>> starts_;
-  std::vector<Route> may_have_;  ///< Routes that this service's own core has asked the kernel for.
+  /// Routes that this service's own core has asked the kernel for, in order, from the one on that it has got last.
+  std::vector<Route> may_have_;
   bool auto_reverted_ = false;
   bool unreadable_ = false;
   bool sick_rpm_chosen_ = false;  ///< By a revert.

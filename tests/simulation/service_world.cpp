@@ -78,9 +78,10 @@ void ServiceWorld::agent_died() {
 
 ServiceRules ServiceWorld::rules() const {
   const bool redirects = policy_.strategy == Strategy::redirect;
-  const bool active = redirects && !state_.effective.all_rpm();
+  const Route& wanted = wanted_in_kernel(state_);
+  const bool active = redirects && !wanted.all_rpm();
   const std::optional<Confirm>& confirm = state_.durable.confirm;
-  return ServiceRules{.planned = !redirects ? Route{} : active ? state_.effective : state_.durable.route,
+  return ServiceRules{.planned = !redirects ? Route{} : active ? wanted : state_.durable.route,
                       .active = active,
                       .until = active && confirm ? std::optional(confirm->deadline) : std::nullopt,
                       .held_until = {}};

@@ -55,16 +55,22 @@ void Sides::die(Side side) {
   changed_(side);
 }
 
-/// Restart=always, until the limit.
+/// Restart=always, until the limit. That the process has ended is known at once; then systemd calls the unit `activating`
+/// (auto-restart) until it starts it.
 void Sides::unit_restarts() {
   unit_deaths_ = time_.now() - unit_died_at_ < start_limit_interval ? unit_deaths_ + 1 : 1;
   unit_died_at_ = time_.now();
   if (unit_deaths_ >= start_limit) return;
-  time_.later(time_.between(100ms, 2s), Timeline::world, [this, generation = processes_[Side::rpm].generation] {
-    if (processes_[Side::rpm].generation != generation) return;  // Stopped or started meanwhile.
-    start(Side::rpm);
-    changed_(Side::rpm);
-  });
+  const std::uint64_t generation = processes_[Side::rpm].generation;
+  const auto later = [this, generation](Milliseconds delay, std::function<void()> what) {
+    time_.later(delay, Timeline::world, [this, generation, what = std::move(what)] {
+      if (processes_[Side::rpm].generation != generation) return;  // Stopped or started meanwhile.
+      what();
+      changed_(Side::rpm);
+    });
+  };
+  later(time_.between(1ms, 20ms), [this] { processes_[Side::rpm].end = RunState::starting; });
+  later(time_.between(100ms, 2s), [this] { start(Side::rpm); });
 }
 
 void Sides::stopped_by_others(Side side) {

@@ -137,6 +137,22 @@ TEST(Handover, AnAgentThatDiedInItGoesBack) {
   EXPECT_FALSE(next.disk.intent);
 }
 
+TEST(Handover, WhoWaitsWhileAnEarlierOneIsFinishedGetsAnAnswer) {
+  OnePort dead;
+  dead.ask(FlipCommand{.to = container, .wait = {}});  // The container runs and is not healthy yet.
+  ASSERT_TRUE(dead.disk.intent);
+  World next;
+  next.state.policy.strategy = Strategy::handover;
+  next.operate_at_once = true;
+  next.boot(dead.disk, {KernelRoute::Kind::none, {}});
+  const RequestId waiting = next.ask(FlipCommand{.to = container, .wait = 60s});
+  EXPECT_FALSE(next.answer(waiting));
+  next.on(event::Reported{Side::rpm, Workload{.state = RunState::stopped, .revision = "r1"}});
+  next.up(Side::container, 20);
+  ASSERT_TRUE(next.answer(waiting));
+  EXPECT_THAT(next.answer(waiting)->error->message, HasSubstr("left unfinished comes first"));
+}
+
 TEST(Handover, AnAgentRestartDisturbsNothing) {
   World world;
   world.state.policy.strategy = Strategy::handover;
@@ -223,6 +239,20 @@ TEST(Handover, AnRpmThatWasSickWhenItWasLeftIsTriedAgainWhenTheContainerFails) {
   EXPECT_EQ(world.of(Side::rpm), RunState::running);
   world.pass(Side::rpm);
   EXPECT_EQ(world.disk.route, rpm);
+}
+
+/// systemd was about to restart it when it was stopped, and that is the last that was heard of it.
+TEST(Handover, ASickRpmOfWhichNobodyToldThatItStoppedIsTriedAgain) {
+  OnePort world;
+  world.state.policy.rpm_unhealthy = RpmUnhealthy::failover;
+  world.down(Side::rpm);
+  world.on(event::Reported{Side::rpm, Workload{.state = RunState::starting, .revision = "r1"}});
+  ASSERT_EQ(world.of(Side::container), RunState::running);
+  world.on(event::Reported{Side::rpm, Workload{.state = RunState::starting, .revision = "r1"}});
+  world.pass(Side::container);
+  ASSERT_EQ(world.state.effective, container);
+  world.down(Side::container);
+  EXPECT_EQ(world.of(Side::rpm), RunState::running);
 }
 
 TEST(Handover, ACheckOfTheSideWithoutThePortSaysNothingOfIt) {

@@ -175,6 +175,20 @@ TEST(Confirm, AKernelThatRefusesTheWayBackIsTriedAgain) {
   EXPECT_EQ(world.disk.route, rpm);
 }
 
+/// All rules are written anew now and then. That must not bring back what was to go.
+TEST(Confirm, WhileTheWayBackIsTriedAgainTheRpmIsWhatIsWanted) {
+  World world;
+  world.boot().both_healthy();
+  world.ask(to_be_confirmed(container));
+  world.kernel_refuses = true;
+  world.wait(61s);
+  EXPECT_EQ(world.state.effective, container);
+  EXPECT_EQ(wanted_in_kernel(world.state), rpm);
+  world.kernel_refuses = false;
+  world.wait(1s);
+  EXPECT_EQ(wanted_in_kernel(world.state), rpm);
+}
+
 TEST(Confirm, BackToAShareOfASickContainerIsBackToTheRpm) {
   World world;
   world.boot().both_healthy();
