@@ -68,7 +68,8 @@ void Decision::take_step() {
       actions_.emplace_back(action::HoldFront{change.ticket, handover.step == Step::hold, lease_of_hold(state_.policy)});
       return;
     case Step::stop:
-      if (known_down(side(leaving)) && !side(leaving).operating) {
+      // A unit that has failed may be one that systemd is about to restart, and has not said so yet.
+      if (known_down(side(leaving)) && side(leaving).workload.state != RunState::failed && !side(leaving).operating) {
         next_step();
       } else {
         operate(leaving, Operation::stop);

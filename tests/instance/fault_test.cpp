@@ -99,6 +99,38 @@ TEST_F(Fault, DiskFullOrReadOnly) {
   }
 }
 
+/// Each flush of the agent's takes seconds. What waits for the disk takes as long; checks and ways back do not.
+TEST_F(Fault, SlowDisk) {
+  constexpr auto flush = 2s;
+  instance.push_program("/usr/bin/strace");
+  start_agent();
+  row("disk slow, 2 s a flush", [&] {
+    instance.do_inside("setsid strace -f -qq -o /dev/null -e trace=fsync,fdatasync -e inject=fsync,fdatasync:delay_enter=" +
+                       std::to_string(flush / 1us) + " -p " + agent_pid() + " >/root/strace 2>&1 </dev/null & echo $! >/root/strace.pid; "
+                       "until grep -q '^TracerPid:.[1-9]' /proc/" + agent_pid() + "/status; do sleep 0.05; done");
+    using Clock = std::chrono::steady_clock;
+    const auto begun = Clock::now();
+    instance.do_inside("dualctl flip sample container --timeout 60s");
+    const double flipped_s = std::chrono::duration<double>(Clock::now() - begun).count();
+    EXPECT_GE(flipped_s, 2 * std::chrono::duration<double>(flush).count());  // At the least, the intent and the new state.
+    // The answer to a revert waits for the disk, and its traffic does not.
+    instance.do_inside("setsid dualctl revert sample >/root/revert 2>&1 </dev/null &");
+    instance.until("the traffic is back", [&] { return instance.answered_by() == "rpm"; });
+    EXPECT_EQ(instance.inside("cat /root/revert").output, "");
+    instance.until("the revert is acknowledged", [&] { return instance.inside("cat /root/revert").output.find("rpm") != std::string::npos; });
+    EXPECT_EQ(instance.health("container"), "healthy");
+    instance.do_inside("dualctl flip sample container --timeout 60s");
+    char text[100];
+    std::snprintf(text, sizeof text, "a flip took %.1f s; a revert's traffic did not wait", flipped_s);
+    return std::string(text);
+  });
+  // Nor does the automatic revert, whose requests under way end with the container.
+  instance.do_inside("docker kill dualdeploy-sample >/dev/null");
+  instance.until("the traffic is on the RPM", [&] { return instance.answered_by() == "rpm"; }, flush);
+  instance.do_inside("kill $(cat /root/strace.pid)");
+  instance.until_healthy();
+}
+
 // ---- The agent's own limits ----------------------------------------------------------------------------------------------
 
 /// What the agent cannot do for want of descriptors is no failure of a side.
@@ -212,6 +244,50 @@ TEST_F(Fault, ThousandEventsASecond) {
     char text[200];
     std::snprintf(text, sizeof text, "nothing; %.0f rule changes of others a second, then %.0f events of the container a second; %d flips meanwhile",
                   5000 / (rules / 1e9), 2000 / (engine / 1e9), flipped);
+    return std::string(text);
+  });
+}
+
+/// More than dockerd itself can tell of. The engine is a script here, which leaves all else to dockerd.
+TEST_F(Fault, ThousandEventsOfTheContainerASecond) {
+  start_agent();
+  instance.flip("container");
+  const std::string id = without_line_feeds(instance.do_inside("docker inspect -f '{{.Id}}' dualdeploy-sample"));
+  const std::string event = R"({"status":"kill","id":")" + id + R"(","Type":"container","Action":"kill","Actor":{"ID":")" + id +
+                            R"(","Attributes":{"name":"dualdeploy-sample","signal":"28"}},"scope":"local","time":1,"timeNano":1})" "\n";
+  char size[20];
+  std::snprintf(size, sizeof size, "%zx", event.size());
+  instance.write("/root/engine.sh",
+                 "#!/bin/sh\n"
+                 "read -r first; request=$first\n"
+                 "while read -r line && [ ${#line} -gt 1 ]; do request=\"$request\n$line\"; done\n"
+                 "case \"$first\" in\n"
+                 "*/events*) printf 'HTTP/1.1 200 OK\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n'\n"
+                 "    while cat /root/batch; do echo >>/root/batches; sleep 0.1; done ;;\n"
+                 "*) { printf '%s\n\\r\\n' \"$request\"; cat; } | socat - UNIX-CONNECT:/run/docker.real ;;\n"
+                 "esac\n");
+  row("1,000 events of it a second", [&] {
+    instance.do_inside("i=0; while [ $i -lt 110 ]; do i=$((i+1)); printf '" + std::string(size) + "\\r\\n" + event + "\\r\\n'; done >/root/batch; "
+                       "chmod +x /root/engine.sh; mv /run/docker.sock /run/docker.real; setsid socat UNIX-LISTEN:/run/docker.sock,fork,unlink-close=0 "
+                       "EXEC:/root/engine.sh >/dev/null 2>&1 </dev/null & echo $! >/root/engine.pid");
+    instance.do_inside("rm -f /root/batches; systemctl restart dualdeployd");
+    instance.until("events come", [&] { return std::atoi(instance.inside("wc -l </root/batches").output.c_str()) >= 10; });
+    const std::string before = agent_pid();
+    std::istringstream told(instance.do_inside(
+        "begin=$(date +%s%N); had=$(wc -l </root/batches); flips=0; while [ $flips -lt 100 ] || [ $(($(date +%s%N) - begin)) -lt 5000000000 ]; do "
+        "dualctl flip sample rpm >/dev/null && dualctl flip sample container >/dev/null || exit 1; flips=$((flips+2)); done; "
+        "echo $(($(wc -l </root/batches) - had)) $(($(date +%s%N) - begin)) $flips"));
+    double batches = 0;
+    double nanoseconds = 0;
+    int flips = 0;
+    told >> batches >> nanoseconds >> flips;
+    EXPECT_EQ(agent_pid(), before);
+    EXPECT_EQ(instance.route(), "container") << instance.history();
+    EXPECT_GE(110 * batches / (nanoseconds / 1e9), 800);  // As many as the script was to tell.
+    instance.do_inside("kill $(cat /root/engine.pid); pkill -f '[e]ngine.sh'; mv -f /run/docker.real /run/docker.sock");
+    instance.until_healthy();
+    char text[200];
+    std::snprintf(text, sizeof text, "nothing; %.0f events a second, %d flips meanwhile", 110 * batches / (nanoseconds / 1e9), flips);
     return std::string(text);
   });
 }

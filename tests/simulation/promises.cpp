@@ -154,7 +154,7 @@ void Promises::check_acknowledged(const Request& request) {
     if (request.held && saved.hold) violated("a flip went past a hold");
     const Side target = flip->to.uses(Side::container) ? Side::container : Side::rpm;
     const bool handed_over = world_.policy().strategy == Strategy::handover && flip->to != request.effective;
-    if (handed_over && state().sides[target].verdict != Verdict::healthy && !state().change) {
+    if (handed_over && handover_reached_ != target && !state().change) {
       violated("an acknowledged handover to a side that has not become healthy");
     }
     if (flip->confirm_within && !flip->to.all_rpm() && !saved.confirm && flip->to != request.intended) {
@@ -218,9 +218,14 @@ void Promises::check_failover() {
 
 void Promises::check_handover() {
   if (!state().change || !state().change->handover) return;
+  const Handover& handover = *state().change->handover;
+  if (handover.step == Handover::Step::hold) handover_reached_.reset();
+  // It may die a moment later.
+  const bool started = handover.step == Handover::Step::healthy || handover.step == Handover::Step::release;
+  if (started && state().sides[handover.to].verdict == Verdict::healthy) handover_reached_ = handover.to;
   // Each of its steps has a deadline of its own, on both ways.
   const Milliseconds most = 2 * world_.policy().handover_deadline + 10min;
-  if (now() - state().change->handover->held_at > most) violated("a handover goes on and on");
+  if (now() - handover.held_at > most) violated("a handover goes on and on");
 }
 
 void Promises::check_holds_and_changes() {

@@ -77,6 +77,7 @@ class Promises {
   bool sick_rpm_chosen_ = false;  ///< By a revert.
   std::optional<Route> failed_proof_;
   std::optional<Instant> held_since_;
+  std::optional<Side> handover_reached_;  ///< The side that got healthy in the last one.
   int moves_by_itself_ = 0;
   std::deque<Instant> handovers_by_itself_;
   Patience sick_{15s};

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "instance/support/kernel.hpp"
@@ -102,6 +103,14 @@ void Instance::push(const std::string& source, const std::string& destination) c
   const Outcome outcome = tool("push " + name_ + " " + quoted(source) + " " + quoted(destination));
   EXPECT_EQ(outcome.status, 0) << outcome.output;
 }
+void Instance::push_program(const std::string& path) const {
+  push(path, path);
+  std::istringstream libraries(shell("ldd " + path + " | grep -o '/[^ ]*'").output);
+  for (std::string library; std::getline(libraries, library);) {
+    if (inside("test -e " + library).status != 0) push(library, library);
+  }
+}
+
 void Instance::write(const std::string& path, const std::string& content) const {
   do_inside("printf %s " + quoted(content) + " > " + quoted(path));
 }

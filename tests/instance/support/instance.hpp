@@ -36,6 +36,8 @@ class Instance {
   std::string do_inside(const std::string& command) const;
   std::string do_client(const std::string& command) const;
   void push(const std::string& source, const std::string& destination) const;
+  /// A program of this host, with the libraries that the instance lacks.
+  void push_program(const std::string& path) const;
   void write(const std::string& path, const std::string& content) const;
   /// agent.yaml, with the backend under test added.
   void write_agent_config(const std::string& content) const;
