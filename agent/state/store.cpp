@@ -147,7 +147,11 @@ Store::Loaded Store::load(const std::string& service) {
 
   fs::path aside = path;
   aside += ".unreadable";
-  fs::rename(path, aside, ignored);
+  // It stays where it is, too, until a new one takes its place: an agent that ends before that must not find nothing.
+  std::error_code failed;
+  fs::remove(aside, ignored);
+  fs::create_hard_link(path, aside, failed);
+  if (failed) fs::rename(path, aside, ignored);
   return {std::nullopt,
           "the saved state " + path.string() + " cannot be used: " + saved.error().message + " (kept as " + aside.string() + ")",
           ""};

@@ -6,10 +6,10 @@ namespace dualdeploy::simulation {
 
 Disk::Loaded Disk::load(std::size_t service) {
   File& file = files_[service];
-  const bool unreadable = time_.happens(Fault::state_unreadable, 0.03) || file.torn;
-  if (!unreadable) return {file.content, false, {}};
+  if (time_.happens(Fault::state_unreadable, 0.03)) file.unreadable = true;
+  if (!file.unreadable && !file.torn) return {file.content, false, {}};
   file.content.reset();
-  return {std::nullopt, true, std::exchange(file.torn, std::nullopt)};
+  return {std::nullopt, true, file.torn};
 }
 
 void Disk::save(std::size_t service, const Durable& durable, std::function<void()> on_written, Done done) {
@@ -31,6 +31,7 @@ void Disk::work() {
 void Disk::write(const Job& job) {
   files_[job.service].content = job.durable;
   files_[job.service].torn.reset();
+  files_[job.service].unreadable = false;
   job.on_written();
 }
 

@@ -23,7 +23,7 @@ class Disk {
 
   Disk(Timeline& time, std::size_t services) : time_(time), files_(services) {}
 
-  /// An unreadable file is put aside.
+  /// An unreadable file stays so until the next save.
   [[nodiscard]] Loaded load(std::size_t service);
   /// `on_written` when the file is the new one, `done` when that is known.
   void save(std::size_t service, const Durable& durable, std::function<void()> on_written, Done done);
@@ -38,6 +38,7 @@ class Disk {
   struct File {
     std::optional<Durable> content;
     std::optional<Durable> torn;
+    bool unreadable = false;
     Instant misreported_at;
   };
   struct Job {

@@ -100,7 +100,12 @@ TEST_F(StoreTest, UnusableStateIsSaidAndKept) {
     const auto loaded = store.load("shop");
     EXPECT_FALSE(loaded.durable) << content;
     EXPECT_THAT(loaded.trouble, HasSubstr("cannot be used")) << content;
-    EXPECT_TRUE(fs::exists(directory / "services/shop.json.unreadable"));
+    EXPECT_EQ(*read_file(directory / "services/shop.json.unreadable", 1 << 20), content);
+    // An agent that ends before it has saved another must not find nothing, which would be the initial route.
+    EXPECT_THAT(store.load("shop").trouble, HasSubstr("cannot be used")) << content;
+    EXPECT_FALSE(save(store, Durable{}));
+    EXPECT_TRUE(store.load("shop").durable) << content;
+    EXPECT_EQ(*read_file(directory / "services/shop.json.unreadable", 1 << 20), content);
   }
 }
 
