@@ -1,10 +1,12 @@
 #include "host/launch.hpp"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 
 #include "host/descriptors.hpp"
@@ -44,8 +46,9 @@ bool take_identity(const Launch& what) {
   return !what.uid || ::syscall(SYS_setuid, *what.uid) == 0;
 }
 
-/// In the child, which has our memory: only async-signal-safe calls, and nothing is changed but `error`.
-[[noreturn, gnu::noinline]] void become(const Launch& what, char* const* arguments, char* const* environment, volatile int& error) {
+/// In the child, which has our memory: only async-signal-safe calls, and nothing is changed. What failed goes into a pipe that
+/// execve() closes; through the memory it would not come back where vfork() is made to be fork(), as under valgrind.
+[[noreturn, gnu::noinline]] void become(const Launch& what, char* const* arguments, char* const* environment, int failure) {
   forget_signal_handlers();
   const bool ready = ::setpgid(0, 0) == 0 && ::dup2(what.in, STDIN_FILENO) >= 0 && ::dup2(what.out, STDOUT_FILENO) >= 0 &&
                      ::dup2(what.err, STDERR_FILENO) >= 0;
@@ -54,7 +57,8 @@ bool take_identity(const Launch& what) {
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   if (ready && take_identity(what)) ::execve(what.program.c_str(), arguments, environment);
-  error = errno;
+  const int error = errno;
+  if (::write(failure, &error, sizeof error) != sizeof error) {}  // It ends so or so.
   ::_exit(127);
 }
 
@@ -72,12 +76,26 @@ Expected<pid_t> launch(const Launch& what) {
   std::vector<char*> arguments = pointers_to(what.arguments);
   arguments.insert(arguments.begin(), const_cast<char*>(what.program.c_str()));
   const std::vector<char*> environment = pointers_to(what.environment);
-  volatile int error = 0;
-  const SignalsBlocked blocked;
-  const pid_t pid = ::vfork();
-  if (pid == 0) become(what, arguments.data(), environment.data(), error);
-  if (pid < 0) return fail_errno("cannot make a process", errno);
-  if (error == 0) return pid;
+  std::array<int, 2> failure{};
+  if (::pipe2(failure.data(), O_CLOEXEC) != 0) return fail_errno("cannot make a pipe", errno);
+  pid_t pid = 0;
+  {
+    const SignalsBlocked blocked;
+    pid = ::vfork();
+    if (pid == 0) become(what, arguments.data(), environment.data(), failure[1]);
+  }
+  int error = errno;
+  ::close(failure[1]);
+  if (pid < 0) {
+    ::close(failure[0]);
+    return fail_errno("cannot make a process", error);
+  }
+  ssize_t length = 0;
+  do {
+    length = ::read(failure[0], &error, sizeof error);
+  } while (length < 0 && errno == EINTR);
+  ::close(failure[0]);
+  if (length != sizeof error) return pid;
   while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {}
   return fail_errno("cannot run " + what.program, error);
 }
