@@ -156,12 +156,13 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     Drift drift{what, std::move(who), {}, {}};
     auto repaired = co_await write_all();
     drift.took = host::now() - began;
-    if (repaired) {
-      ++repairs;
-    } else {
-      drift.error = repaired.error();
-    }
+    if (!repaired) drift.error = repaired.error();
+    if (repaired) ++repairs;
     on_drift(drift);
+    if (!repaired) co_return;
+    // At once, for nothing follows here: who has done it may go on, and each of his deeds is to be told apart from our own.
+    auto now_there = co_await backend->observe();
+    if (now_there && as_wanted(*now_there) && !noticed_at) fingerprint = std::move(now_there->fingerprint);
   }
 
   /// Whether the kernel by itself ends something.
