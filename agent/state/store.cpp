@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 #include <condition_variable>
@@ -195,8 +196,11 @@ StampedRecord Store::append(const std::string& service, Record record) {
   return stamped;
 }
 
+/// In the order of their numbers, as in the file. What is known only once it is saved comes late, and is older.
 void Store::keep(json::object record) {
-  recent_.push_back(std::move(record));
+  const std::uint64_t id = id_of(record);
+  const auto newer = std::find_if(recent_.rbegin(), recent_.rend(), [id](const json::object& known) { return id_of(known) <= id; });
+  recent_.insert(newer.base(), std::move(record));
   if (recent_.size() > recent_limit) recent_.pop_front();
 }
 

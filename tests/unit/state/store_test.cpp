@@ -92,6 +92,19 @@ TEST_F(StoreTest, ARecordIsOnDiskWithItsState) {
   EXPECT_EQ(store.append("shop", {.kind = RecordKind::adopt}).id, 3);
 }
 
+/// A state is on its way to the disk, and something else happens meanwhile.
+TEST_F(StoreTest, RecordsAreInOrderWhicheverIsKnownFirst) {
+  Store store(loop.get_executor(), directory, 1 << 20);
+  store.save("shop", Durable{.route = Route{25}}, Record{.kind = RecordKind::flip}, [](const auto&, const auto&) {});
+  EXPECT_EQ(store.append("shop", {.kind = RecordKind::workload}).id, 2);
+  store.flush();
+  loop.run();
+  const auto known = store.history("shop", 10, false);
+  ASSERT_EQ(known.size(), 2);
+  EXPECT_EQ(known.front().at("kind"), "flip");
+  EXPECT_EQ(known.back().at("kind"), "workload");
+}
+
 TEST_F(StoreTest, UnusableStateIsSaidAndKept) {
   for (const std::string content : {"", "{", "[]", "{\"version\":1}", "{\"version\":9,\"route\":\"rpm\"}",
                                     "{\"version\":1,\"route\":\"moon\"}", "\0\0\0\0", "{\"version\":1,\"route\":\"rpm\",\"intent\":3}"}) {
