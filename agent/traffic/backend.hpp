@@ -28,7 +28,7 @@ class Backend {
   /// Whether this kernel and its tools can do it; an error says what is missing.
   [[nodiscard]] virtual boost::asio::awaitable<Expected<void>> usable() = 0;
   [[nodiscard]] virtual boost::asio::awaitable<Expected<Observed>> observe() = 0;
-  /// Whether nobody can have changed a rule since observe() began last; false in doubt. Leases may have ended all the same.
+  /// Whether nobody else can have changed a rule since observe() began last; false in doubt. Leases may have ended all the same.
   [[nodiscard]] virtual bool same_as_observed() { return false; }
 
   /// Replaces everything of ours.

@@ -48,6 +48,15 @@ void each_generation(std::string_view received, const OnMessage& on_message) {
   }
 }
 
+/// The generation's.
+std::optional<std::uint32_t> number_in(std::string_view attributes) {
+  const auto id = attribute_in(attributes, NFTA_GEN_ID);
+  std::uint32_t wire = 0;
+  if (!id || id->size() != sizeof wire) return std::nullopt;
+  std::memcpy(&wire, id->data(), sizeof wire);
+  return ntohl(wire);
+}
+
 /// Closed at its end.
 class Socket {
  public:
@@ -82,13 +91,8 @@ Expected<std::uint32_t> nftables_generation() {
   const ssize_t length = ::recv(socket.fd(), answer.data(), answer.size(), MSG_DONTWAIT);
   if (length < 0) return fail_errno("no answer about the generation of the rules", errno);
   std::optional<std::uint32_t> generation;
-  each_generation({answer.data(), static_cast<std::size_t>(length)}, [&generation](const nlmsghdr&, std::string_view attributes) {
-    const auto id = attribute_in(attributes, NFTA_GEN_ID);
-    std::uint32_t wire = 0;
-    if (!id || id->size() != sizeof wire) return;
-    std::memcpy(&wire, id->data(), sizeof wire);
-    generation = ntohl(wire);
-  });
+  each_generation({answer.data(), static_cast<std::size_t>(length)},
+                  [&generation](const nlmsghdr&, std::string_view attributes) { generation = number_in(attributes); });
   if (!generation) return fail("nftables does not tell the generation of its rules");
   return *generation;
 }
@@ -122,7 +126,7 @@ struct GenerationWatch::Impl : std::enable_shared_from_this<Impl> {
   void parse(std::size_t length) {
     each_generation({buffer.data(), length}, [this](const nlmsghdr& header, std::string_view attributes) {
       if (closed) return;
-      Generation found{header.nlmsg_pid, {}};
+      Generation found{header.nlmsg_pid, {}, number_in(attributes).value_or(0)};
       if (const auto name = attribute_in(attributes, NFTA_GEN_PROC_NAME)) found.program = name->substr(0, name->find('\0'));
       on_generation(found);
     });

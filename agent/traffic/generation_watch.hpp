@@ -20,6 +20,7 @@ class GenerationWatch {
   struct Generation {
     std::uint32_t port_id = 0;  ///< Netlink port of who committed it: its pid, as seen here. 0: events were lost.
     std::string program;        ///< Its name, as the kernel gives it.
+    std::uint32_t number = 0;   ///< Of the rule set since then.
   };
   using OnGeneration = std::function<void(const Generation&)>;
 

@@ -147,6 +147,7 @@ class NftBackend final : public Backend {
   /// The newest transaction is known even after its end, since its notice may be read later than that.
   void saw(const GenerationWatch::Generation& seen) {
     if (last_ && seen.port_id != 0 && seen.port_id == last_->port_id) {
+      if (observed_generation_ && seen.number == *observed_generation_ + 1) observed_generation_ = seen.number;
       last_->outcome.try_send(error_code{}, Expected<void>{});
     } else {
       report(seen);
@@ -162,7 +163,8 @@ class NftBackend final : public Backend {
   std::unique_ptr<GenerationWatch> watch_;
   std::optional<NatKeeper> keeper_;
   std::shared_ptr<Transaction> last_;
-  std::optional<std::uint32_t> observed_generation_;  ///< When observe() began last.
+  /// When observe() began last; with what we have written since.
+  std::optional<std::uint32_t> observed_generation_;
 };
 
 }  // namespace

@@ -116,7 +116,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
       noticed_at.reset();
       co_return;
     }
-    if (!noticed_at && fingerprint && !anything_expires() && backend->same_as_observed()) co_return;
+    if (!noticed_at && fingerprint && nothing_can_have_ended() && backend->same_as_observed()) co_return;
     const bool noticed = noticed_at.has_value();
     const Instant began = noticed_at.value_or(host::now());
     noticed_at.reset();
@@ -165,9 +165,11 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     if (now_there && as_wanted(*now_there) && !noticed_at) fingerprint = std::move(now_there->fingerprint);
   }
 
-  /// Whether the kernel by itself ends something.
-  [[nodiscard]] bool anything_expires() const {
-    return std::ranges::any_of(rules.services, [](const auto& entry) { return entry.second.active || entry.second.held_until; });
+  /// Leases are renewed, and there is no redirect or hold that is to end by itself.
+  [[nodiscard]] bool nothing_can_have_ended() const {
+    return !lease_failing && std::ranges::none_of(rules.services, [](const auto& entry) {
+      return (entry.second.active && entry.second.until) || entry.second.held_until;
+    });
   }
 
   [[nodiscard]] bool at_a_deadline() const {
@@ -195,7 +197,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
   }
 
   static asio::awaitable<void> renewal_loop(std::shared_ptr<Impl> self) {
-    bool failing = false;
+    bool& failing = self->lease_failing;
     while (!self->stopped) {
       boost::system::error_code woken;
       self->renewal_timer.expires_after(failing ? renewal_retry : self->rules.lease / 3);
@@ -228,6 +230,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
   std::uint64_t repairs = 0;
   bool begun = false;
   bool renewal_due = false;
+  bool lease_failing = false;
   bool established = false;
   /// A transaction failed: the kernel may hold something else than `rules`, and a change from there would miss it.
   bool doubtful = false;

@@ -30,8 +30,9 @@ def run(bed: Testbed, settings: Settings) -> Report:
                Column("p99", "recovered_ms", lambda samples: percentile(samples, 99)),
                Column("worst", "recovered_ms", max), Column("failed requests, p50", "failed")]
     kills = -(-settings.kills // settings.rounds)
-    fewer = -(-kills // 4)  # Of what is not compared with the agent as it is: its check interval is another.
-    table = Table(f"kill -9 of the container, {kills * settings.rounds} times each, the last two {fewer * settings.rounds}", columns)
+    same, others = -(-kills // 2), -(-kills // 4)  # Each takes seconds, and they differ less.
+    table = Table(f"kill -9 of the container, {kills * settings.rounds} times (HAProxy {same * settings.rounds}; with other settings "
+                  f"{others * settings.rounds})", columns)
     proxies = "".join(_proxy(i, checks, more) for i, (checks, more) in enumerate(_HAPROXY.values()))
     with Haproxy(bed, proxies) as haproxy:
         for turn in range(settings.rounds):
@@ -44,7 +45,7 @@ def run(bed: Testbed, settings: Settings) -> Report:
             # Who would start the container again behind HAProxy's back is away meanwhile.
             bed.inside("systemctl", "stop", "dualdeployd")
             for i, variant in enumerate(_HAPROXY):
-                for _ in range(kills if variant == _SAME_INTERVAL else fewer):
+                for _ in range(same if variant == _SAME_INTERVAL else others):
                     bed.inside("docker", "start", f"dualdeploy-{SERVICE}")
                     until("HAProxy sees both", lambda proxy=f"proxy{i}": _both_up(haproxy, proxy))
                     _kill(bed, table, variant, _PORT + i)

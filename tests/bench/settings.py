@@ -18,7 +18,7 @@ class Settings:
 
     @staticmethod
     def thorough(rounds: int, stream_module: Path) -> "Settings":
-        return Settings(rounds, stream_module, load_seconds=5, flips=50, kills=200, flips_under_load=1000, idle_seconds=60,
+        return Settings(rounds, stream_module, load_seconds=5, flips=50, kills=200, flips_under_load=1000, idle_seconds=30,
                         service_counts=(1, 10, 200, 1000), starts=10)
 
     @staticmethod

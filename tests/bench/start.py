@@ -22,7 +22,7 @@ def run(bed: Testbed, settings: Settings) -> Report:
               f"    server rpm 127.0.0.1:80\n    server container 127.0.0.1:{CONTAINER} backup\n"
     bed.write(f"/run/systemd/system/{_HARDENING.replace('dualdeployd', 'bench-true')}",
               (bed.root / "usr/lib/systemd/system" / _HARDENING).read_bytes())
-    bed.unit("bench-true", "Type=oneshot\nExecStart=/bin/true\n", start=False)
+    bed.unit("bench-true", "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n", start=False)
     with Haproxy(bed, servers):
         for turn in range(settings.rounds):
             note(f"start: round {turn + 1} of {settings.rounds}")
@@ -53,6 +53,7 @@ def ready_after_ms(bed: Testbed, unit: str) -> float:
 
 
 def _confined_ms(bed: Testbed) -> float:
+    bed.inside("systemctl", "stop", "bench-true")
     return _from_fork_ms(bed, "bench-true", "ExecMainExitTimestampMonotonic")
 
 

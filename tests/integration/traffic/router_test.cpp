@@ -234,6 +234,7 @@ TEST_P(RouterTest, RulesThatNobodyHasTouchedAreNotReadAgain) {
   if (kind.name != "nftables") GTEST_SKIP() << "iptables has no such number";
   drift_check = 50ms;
   begin();
+  rules.lease = 1500ms;
   ASSERT_TRUE(run(router->establish(rules)));
   wait(read_back);
   const int before = will.observations;
@@ -242,12 +243,19 @@ TEST_P(RouterTest, RulesThatNobodyHasTouchedAreNotReadAgain) {
   sh("nft add table inet theirs");
   wait(read_back);
   EXPECT_GT(will.observations, before);
-  // A lease ends without a new generation.
+  // A lease that is renewed does not end...
   ASSERT_TRUE(run(router->set_route("shop", Route{100})));
   wait(read_back);
   const int flipped = will.observations;
+  wait(2s);
+  EXPECT_EQ(will.observations, flipped);
+  EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::active);
+  // ...and what has a deadline does, without a new generation.
+  ASSERT_TRUE(run(router->set_route("shop", Route{100}, host::now() + 30s)));
   wait(read_back);
-  EXPECT_GT(will.observations, flipped + 1);
+  const int bounded = will.observations;
+  wait(read_back);
+  EXPECT_GT(will.observations, bounded + 1);
   EXPECT_TRUE(drifts.empty());
 }
 

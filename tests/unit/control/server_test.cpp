@@ -108,8 +108,8 @@ class ServerTest : public ::testing::Test {
 
   std::filesystem::path directory;
   std::filesystem::path socket;
-  FakeApi api;
   boost::asio::io_context loop;
+  FakeApi api;  // Who listens to its events does so in the loop.
   std::unique_ptr<Server> server;
   std::thread thread;
 };
