@@ -41,6 +41,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     about_to_write();
     auto written = co_await backend->replace(rules);
     doubtful = !written;
+    if (doubtful) look_again_later();
     co_return written;
   }
 
@@ -84,6 +85,12 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     ++writes;
     if (std::exchange(fingerprint, std::nullopt)) unread_since = host::now();
     check_timer.cancel();  // Wakes the check loop: the time of the next check is another.
+  }
+
+  /// Now is no good time: the next periodic check, from which these rules differ, writes and reads them again.
+  void look_again_later() {
+    fingerprint = "unread";
+    check_timer.cancel();
   }
 
   [[nodiscard]] Milliseconds until_next_check() const {
@@ -130,6 +137,7 @@ struct Router::Impl : std::enable_shared_from_this<Impl> {
     if (who.empty()) who = "somebody";
     if (!observed) {
       spdlog::warn("cannot check the kernel rules: {}", observed.error().message);
+      if (!fingerprint) look_again_later();
       co_return;
     }
     const bool unchanged = !fingerprint || observed->fingerprint == *fingerprint;

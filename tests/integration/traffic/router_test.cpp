@@ -205,6 +205,21 @@ TEST_P(RouterTest, ForeignChangesAreRepaired) {
   EXPECT_EQ(router->repairs(), expected);
 }
 
+/// It is tried again at the pace of the periodic check: whoever is on call finds a record of it, not a flood of them.
+TEST_P(RouterTest, WhatCannotBePutBackIsToldOnce) {
+  ASSERT_TRUE(run(router->establish(rules)));
+  ASSERT_TRUE(run(router->set_route("shop", Route{100})));
+  wait(read_back);
+  will.refuses = true;
+  EXPECT_EQ(sh(kind.vandalism.front()), "");
+  wait(3s);
+  ASSERT_EQ(drifts.size(), 1);
+  EXPECT_TRUE(drifts.front().error);
+  will.refuses = false;
+  ASSERT_TRUE(run(router->set_route("shop", Route{100})));
+  EXPECT_EQ(observed("shop"), (KernelRoute{KernelRoute::Kind::active, Route{100}}));
+}
+
 /// Before the rules have been read back nobody can tell what in them is foreign: they are written once more.
 TEST_P(RouterTest, AForeignChangeRightAfterOurOwnDoesNotStay) {
   ASSERT_TRUE(run(router->establish(rules)));
