@@ -79,13 +79,15 @@ class Decision {
   [[nodiscard]] bool answers_step(Ticket ticket);
   void find_holder();
   void start_handover();
+  [[nodiscard]] bool has_port_alone(Side which) const;
   void take_step();
   void next_step();
   void step_failed(const Error& error);
   void look_at_handover();
   void handover_operated(Side which, const std::optional<Error>& error);
   void end_handover();
-  void retry_release();
+  void keep_front_held(Milliseconds left);
+  void release_front();
 
   // ---- follow_up.cpp ----
   void follow_up();

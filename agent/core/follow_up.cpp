@@ -20,7 +20,7 @@ void Decision::follow_up() {
   rest_if_cold();
   clear_the_port();
   retry_kernel();
-  retry_release();
+  release_front();
   retry_save();
 }
 

@@ -44,9 +44,18 @@ void Decision::start_handover() {
   Change& change = *state_.change;
   change.phase = Phase::handing_over;
   change.handover = Handover{.to = side_of(change.to), .held_at = now_};
-  state_.held_until.reset();  // It holds anew, and lets in at its end.
+  if (has_port_alone(change.handover->to) && (side(change.handover->to).verdict == Verdict::healthy || must_happen(change))) {
+    change.handover->step = Step::release;  // What this supersedes had only begun to hold.
+  }
   state_.release_ticket.reset();
   take_step();
+}
+
+/// The side runs, the other does not, and nobody is about to change that.
+bool Decision::has_port_alone(Side which) const {
+  const SideState& holder = state_.sides[which];
+  const SideState& absent = state_.sides[other(which)];
+  return holder.workload.state == RunState::running && !holder.operating && known_down(absent) && !absent.operating;
 }
 
 /// Asks for what the present step needs. What is there already is not asked for.
@@ -121,6 +130,7 @@ void Decision::on(const event::FrontHeld& held) {
   }
   if (!answers_step(held.ticket)) return;
   Handover& handover = *state_.change->handover;
+  if (!held.error) state_.held_until.reset();  // From here on clients are held for this handover, or not at all.
   if (handover.step == Step::hold) handover.held_at = now_;
   if (held.error && handover.step == Step::hold) {
     step_failed(*held.error);
@@ -136,8 +146,15 @@ void Decision::on(const event::FrontHeld& held) {
   next_step();
 }
 
-/// Lets clients in whom a handover could not let in at its end.
-void Decision::retry_release() {
+/// An agent that was killed in a handover leaves clients waiting, and maybe nobody to answer them: they go on waiting until
+/// who has the port is healthy, as they would have in the handover.
+void Decision::keep_front_held(Milliseconds left) {
+  state_.held_until = now_ + left;
+  state_.release_at = now_ + std::min(left, state_.policy.handover_deadline);
+}
+
+/// Lets clients in who are held without a handover under way.
+void Decision::release_front() {
   if (!state_.held_until || state_.release_ticket || (state_.change && state_.change->handover)) return;
   if (now_ >= *state_.held_until) state_.held_until.reset();
   if (!state_.held_until || now_ < state_.release_at) return;
@@ -156,11 +173,12 @@ void Decision::on(const event::PortsFree& free) {
 
 void Decision::handover_operated(Side which, const std::optional<Error>& error) {
   if (!state_.change || !state_.change->handover) return;
-  const Handover& handover = *state_.change->handover;
+  Handover& handover = *state_.change->handover;
   const bool stopping = handover.step == Step::stop && which == other(handover.to);
   const bool starting = handover.step == Step::start && which == handover.to;
   if (!stopping && !starting) return;
   if (!handover.asked) {
+    if (starting) handover.step = Step::free;  // That was a while ago, and this operation may have changed it.
     take_step();
   } else if (error) {
     step_failed(*error);

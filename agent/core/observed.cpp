@@ -22,6 +22,7 @@ void Decision::on(const event::Booted& boot) {
     note({.kind = RecordKind::state, .to = Route{}, .message = boot.trouble + "; the route is the RPM",
           .result = Result::failed});
   }
+  if (boot.kernel.held > Milliseconds{0}) keep_front_held(boot.kernel.held);
   drop_unconfirmed_of_earlier();
   const std::optional<Intent> unfinished = std::exchange(state_.durable.intent, std::nullopt);
   if (unfinished || !boot.trouble.empty()) save_later(now_);
@@ -138,11 +139,12 @@ void Decision::on(const event::Reported& report) {
     side.passed_in_row = 0;
     const std::string why = replaced ? "main process was replaced" : ended_because(report.workload);
     side.not_before = std::max(side.not_before, now_ + restart_delay(report.side));
-    if (!replaced && !wanted_up(state_, report.side)) {
-      side.verdict = Verdict::unknown;  // Cold again, as it should be.
-    } else if (side.verdict != Verdict::sick) {
-      judge(report.side, Verdict::sick, why);
-    }
+    const bool as_wanted = !replaced && !wanted_up(state_, report.side);
+    if (!as_wanted && side.verdict != Verdict::sick) judge(report.side, Verdict::sick, why);
+  }
+  // Cold again, as it should be: neither healthy nor sick, whatever it was before.
+  if (!first && known_down(side) && before.state != report.workload.state && !wanted_up(state_, report.side)) {
+    side.verdict = Verdict::unknown;
   }
   // The kernel tells of a death first, its supervisor a little later how it came about.
   const bool explained = known_down(side) && before.detail != report.workload.detail;
@@ -195,6 +197,7 @@ void Decision::judge(Side which, Verdict verdict, const std::string& why) {
   SideState& side = state_.sides[which];
   if (verdict == Verdict::healthy) side.failed_in_row = 0;
   if (verdict == Verdict::healthy && which == Side::rpm) state_.rpm_chosen = false;
+  if (verdict == Verdict::healthy && state_.effective.uses(which)) state_.release_at = now_;
   // Healthy for long enough: earlier restarts are forgotten.
   if (side.verdict == Verdict::healthy && now_ - side.verdict_since >= policy(which).restart_reset) side.attempts = 0;
   side.verdict = verdict;

@@ -97,6 +97,7 @@ struct KernelRoute {
   };
   Kind kind = Kind::no_table;
   Route route;
+  Milliseconds held{0};  ///< For so long yet new connections to its front ports are held: a handover was under way.
   bool operator==(const KernelRoute&) const = default;
 };
 
@@ -353,9 +354,11 @@ struct ServiceState {
   std::optional<Ticket> repair_ticket;
   Instant repair_at;
   std::string kernel_trouble;
-  std::optional<Instant> held_until;  ///< After a handover clients could not be let in; the kernel does it then by itself.
+  /// Clients are held without a handover under way: they could not be let in at its end, or an earlier run of the agent did
+  /// not come to that. The kernel does it then by itself.
+  std::optional<Instant> held_until;
   std::optional<Ticket> release_ticket;
-  Instant release_at;
+  Instant release_at;  ///< Not before this moment are they let in, unless the side that serves them becomes healthy.
   bool unsaved = false;  ///< `durable` is not (known to be) on disk yet.
   std::optional<Ticket> save_ticket;
   Instant save_at;

@@ -86,6 +86,8 @@ bool settled(const ServiceState& state, Instant now) {
           (container.workload.state == RunState::missing || container.workload.state == RunState::unknown));
 }
 
+bool awaits(const ServiceState& state, Ticket ticket) { return state.change && state.change->ticket == ticket; }
+
 std::vector<std::string> alarms(const ServiceState& state) {
   std::vector<std::string> texts;
   const Verdict rpm = state.sides[Side::rpm].verdict;
@@ -98,6 +100,9 @@ std::vector<std::string> alarms(const ServiceState& state) {
   } else if (rpm == Verdict::sick && state.effective.uses(Side::rpm)) {
     texts.push_back("the RPM has the traffic and is sick" +
                     std::string(container == Verdict::healthy ? "; the container is healthy" : ""));
+  }
+  if (state.held_until && !(state.change && state.change->handover)) {
+    texts.push_back("new connections are held: a handover has not let them in yet");
   }
   if (!state.save_trouble.empty()) texts.push_back("the state cannot be saved: " + state.save_trouble);
   for (const Side side : both_sides) {

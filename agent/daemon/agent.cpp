@@ -28,6 +28,7 @@ namespace {
 
 constexpr Milliseconds establish_retry{2'000};
 constexpr Milliseconds front_answer_kept{500};
+constexpr int rescue_rounds = 3;
 /// What load balancers go by.
 constexpr unsigned in_service = 200;
 constexpr unsigned out_of_service = 503;
@@ -66,6 +67,16 @@ Expected<PerSide<std::size_t>> connections_of_one(const Expected<ConnectionsBySe
   const auto found = counted->find(service);
   if (found == counted->end()) return fail("the service came while connections were counted");
   return found->second;
+}
+
+/// For how long yet its clients are held.
+Milliseconds held(const config::Service& service, const traffic::Observed& observed) {
+  Milliseconds longest{0};
+  for (const config::Port& port : service.ports) {
+    const auto found = observed.held.find({port.protocol, port.front});
+    if (found != observed.held.end()) longest = std::max(longest, found->second);
+  }
+  return longest;
 }
 
 control::ChangeResult result_of(const std::string& service, const action::Answer& answer) {
@@ -115,6 +126,7 @@ asio::awaitable<void> Agent::take_over() {
     if (observed->table_present) {
       const auto found = observed->services.find(service.policy.name);
       kernel = found != observed->services.end() ? found->second : KernelRoute{KernelRoute::Kind::none, {}};
+      kernel.held = held(service, *observed);
     }
     added->boot(load(service.policy.name), kernel);
   }
@@ -246,6 +258,15 @@ asio::awaitable<Expected<std::string>> Agent::reconfigure(config::Config config)
 bool Agent::settled() const {
   const Instant now = host::now();
   return std::ranges::all_of(runners_, [now](const auto& entry) { return dualdeploy::settled(entry.second->state(), now); });
+}
+
+std::string Agent::handing_over() const {
+  std::string names;
+  for (const auto& [name, runner] : runners_) {
+    const std::optional<Change>& change = runner->state().change;
+    if (change && change->handover) names += (names.empty() ? "" : ", ") + name;
+  }
+  return names;
 }
 
 std::string Agent::summary() const {
@@ -478,14 +499,22 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::release(std::string serv
 
 asio::awaitable<Expected<control::ChangeResult>> Agent::rescue(std::string reason, Actor actor) {
   std::string trouble;
-  for (const std::string& name : service_names()) {
-    const auto found = runner(name);
-    if (!found) continue;
-    const Command command = RescueCommand{};
-    const action::Answer answer = co_await found->request(command, actor, reason);
-    if (answer.error) trouble += name + ": " + answer.error->message + "; ";
+  Expected<void> removed;
+  bool anybody_back = true;
+  for (int round = 0; round < rescue_rounds && anybody_back && removed; ++round) {
+    trouble.clear();
+    for (const std::string& name : service_names()) {
+      const auto found = runner(name);
+      if (!found) continue;
+      const Command command = RescueCommand{};
+      const action::Answer answer = co_await found->request(command, actor, reason);
+      if (answer.error) trouble += name + ": " + answer.error->message + "; ";
+    }
+    removed = co_await router_.stand_down();
+    // A handover of one takes its time, in which another may be flipped or fail over. Its redirect went with the rules.
+    anybody_back =
+        std::ranges::any_of(runners_, [](const auto& entry) { return wanted_in_kernel(entry.second->state()).uses(Side::container); });
   }
-  auto removed = co_await router_.stand_down();
   note({.kind = RecordKind::rescue, .actor = actor, .reason = reason,
         .message = removed ? "every route is the RPM, our kernel rules are gone until the next flip or restart"
                            : "the kernel rules could not be removed: " + removed.error().message,

@@ -37,6 +37,8 @@ class Agent final : public control::Api {
   /// Called whenever something changed; also when every service is settled for the first time.
   void on_change(std::function<void()> listener) { on_change_ = std::move(listener); }
   [[nodiscard]] bool settled() const;
+  /// The services of which one side may have been stopped and the other not be started yet; empty if there is none.
+  [[nodiscard]] std::string handing_over() const;
   /// One line for `systemctl status`.
   [[nodiscard]] std::string summary() const;
 

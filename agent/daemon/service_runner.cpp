@@ -136,7 +136,8 @@ traffic::ServiceRules ServiceRunner::rules() const {
                                .guard = service_.guard && redirects,
                                .planned = !redirects ? Route{} : active ? wanted : state_.durable.route,
                                .active = active,
-                               .until = active && confirm ? std::optional(confirm->deadline) : std::nullopt};
+                               .until = active && confirm ? std::optional(confirm->deadline) : std::nullopt,
+                               .held_until = state_.held_until};
 }
 
 /// Events that come while actions are carried out wait for their turn: step() is never entered twice.
@@ -320,6 +321,8 @@ asio::awaitable<void> ServiceRunner::hold_front(std::shared_ptr<ServiceRunner> s
   if (const auto container = self->sides_[Side::container]; wanted.hold && container) {
     // Created beforehand. What is wrong here is said by the start, which asks for the same.
     (void)co_await container->prepare();
+    // An engine that hangs takes its time. Superseded meanwhile, a hold would have nobody to end it.
+    if (self->ended_ || !awaits(self->state_, wanted.ticket)) co_return;
   }
   std::string service = self->service_.policy.name;
   const std::optional<Instant> until = wanted.hold ? std::optional(host::now() + wanted.lease) : std::nullopt;

@@ -82,6 +82,7 @@ class IptablesBackend final : public Backend {
       everywhere = everywhere && saved->first;
       observed.fingerprint += saved->fingerprint;
       routes[family] = routes_of(*saved, this_moment());
+      observed.held.merge(held_in(*saved, this_moment()));
     }
     observed.table_present = everywhere;
     for (auto& [name, route] : routes[Family::v4]) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <ctime>
 #include <optional>
 #include <sstream>
@@ -63,6 +64,13 @@ std::string utc(std::int64_t seconds) {
   ::gmtime_r(&time, &broken);
   return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", broken.tm_year + 1900, broken.tm_mon + 1, broken.tm_mday,
                      broken.tm_hour, broken.tm_min, broken.tm_sec);
+}
+
+/// What utc() has made of it.
+std::optional<std::int64_t> unix_seconds(std::string_view text) {
+  std::tm broken{};
+  if (::strptime(std::string(text).c_str(), "%Y-%m-%dT%H:%M:%S", &broken) == nullptr) return std::nullopt;
+  return ::timegm(&broken);
 }
 
 /// Matches from now until `left` has passed, never longer; nothing if that is less than a second. The last second of a
@@ -404,10 +412,12 @@ std::string render_change(const ServiceRules& before, const ServiceRules& after,
 
 std::string render_renewal(const Rules& rules, Family, Moment moment) {
   Table nat("nat");
+  Table filter("filter");
   for (const auto& [name, service] : rules.services) {
     if (service.active && !service.planned.all_rpm()) fill_lease(nat, service, rules.lease, moment);
+    if (service.held_until) fill_hold(filter, service, moment);
   }
-  return nat.text();
+  return filter.text() + nat.text();
 }
 
 std::string render_removal(const Saved& saved) {
@@ -483,6 +493,22 @@ std::string render_trial_end() {
     script += table.text();
   }
   return script;
+}
+
+std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds> held_in(const Saved& saved, Moment moment) {
+  std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds> held;
+  for (const auto& [chain, rules] : saved.chains) {
+    if (!chain.starts_with("filter " + std::string(prefix) + "k-")) continue;
+    for (const std::string& rule : rules) {
+      const std::string_view port = word_after(rule, "--dport ");
+      std::uint16_t number = 0;
+      const std::optional<std::int64_t> last = unix_seconds(word_after(rule, "--datestop "));
+      if (std::from_chars(port.data(), port.data() + port.size(), number).ec != std::errc{} || !last || !open_at(rule, moment)) continue;
+      const auto protocol = word_after(rule, "-p ") == "udp" ? config::Protocol::udp : config::Protocol::tcp;
+      held[{protocol, number}] = Milliseconds{(*last + 1) * 1'000 - moment.unix_ms};
+    }
+  }
+  return held;
 }
 
 std::map<std::string, KernelRoute> routes_of(const Saved& saved, Moment moment) {

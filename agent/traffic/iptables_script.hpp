@@ -41,13 +41,15 @@ struct Saved {
   std::string fingerprint;           ///< Ours as comparable text, without counters and times.
 };
 [[nodiscard]] Saved parse_save(std::string_view save);
+/// The front ports that let nobody in at this moment, and for how long yet.
+[[nodiscard]] std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds> held_in(const Saved& saved, Moment moment);
 
 /// A script that makes the family hold exactly these rules.
 [[nodiscard]] std::string render_replace(const Rules& rules, Family family, const Saved& saved, Moment moment);
 /// A script that brings one service from `before` to `after`; it fails as a whole if `before` is not what is there.
 [[nodiscard]] std::string render_change(const ServiceRules& before, const ServiceRules& after, Family family,
                                         Milliseconds lease, Moment moment);
-/// A script that renews all leases; empty if nothing is redirected.
+/// A script that renews all leases, and tells holds their end anew, for the clock may have been set; empty if there are none.
 [[nodiscard]] std::string render_renewal(const Rules& rules, Family family, Moment moment);
 /// A script that takes everything of ours away; empty if nothing is there.
 [[nodiscard]] std::string render_removal(const Saved& saved);

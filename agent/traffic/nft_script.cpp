@@ -246,6 +246,26 @@ std::vector<std::string> targets_of(const json::object& map) {
   return chains;
 }
 
+/// The elements of the set `held` and the time they have left: {"elem": {"val": {"concat": ["tcp", 80]}, "expires": 9}}.
+void read_held(const json::object& set, Observed& observed) {
+  const json::value* elements = set.if_contains("elem");
+  if (elements == nullptr || !elements->is_array()) return;
+  for (const json::value& element : elements->get_array()) {
+    boost::system::error_code missing;
+    const json::value* protocol = element.find_pointer("/elem/val/concat/0", missing);
+    const json::value* number = element.find_pointer("/elem/val/concat/1", missing);
+    const json::value* seconds = element.find_pointer("/elem/expires", missing);
+    if (protocol == nullptr || number == nullptr || seconds == nullptr || !protocol->is_string()) continue;
+    boost::system::error_code port_error;
+    boost::system::error_code left_error;
+    const auto port = number->to_number<std::uint16_t>(port_error);
+    const auto left = seconds->to_number<std::int32_t>(left_error);
+    if (port_error || left_error) continue;
+    const bool udp = protocol->get_string() == name_of(config::Protocol::udp);
+    observed.held[{udp ? config::Protocol::udp : config::Protocol::tcp, port}] = std::chrono::seconds(left);
+  }
+}
+
 /// What a rule's comment says of a service's route.
 void read_comment(std::string_view chain, std::string_view comment, std::map<std::string, Route>& routes,
                   std::map<std::string, std::vector<Network>>& testers) {
@@ -317,6 +337,8 @@ Expected<Observed> parse_listing(std::string_view listing) {
     } else if (const json::value* map = entry.get_object().if_contains("map"); map != nullptr && map->is_object()) {
       if (text_of(map->get_object(), "name") != "redirects") continue;
       for (std::string& chain : targets_of(map->get_object())) live_chains.insert(std::move(chain));
+    } else if (const json::value* set = entry.get_object().if_contains("set"); set != nullptr && set->is_object()) {
+      if (text_of(set->get_object(), "name") == "held") read_held(set->get_object(), observed);
     }
   }
   for (const auto& [name, share] : routes) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/config.hpp"
@@ -46,6 +47,8 @@ struct Rules {
 struct Observed {
   bool table_present = false;
   std::map<std::string, KernelRoute> services;
+  /// The front ports that let nobody in, and for how long yet.
+  std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds> held;
   /// Everything of ours as one comparable text, without counters, handles and remaining times.
   std::string fingerprint;
 };

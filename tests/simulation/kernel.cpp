@@ -30,6 +30,16 @@ std::optional<Kernel::Window> Kernel::redirect_of(const ServiceRules& rules) con
   return window(std::clamp(std::chrono::duration_cast<Milliseconds>(*rules.until - time_.now()), 0ms, lease));
 }
 
+std::optional<Kernel::Window> Kernel::hold_of(const ServiceRules& rules) const {
+  if (!rules.held_until) return std::nullopt;
+  return window(std::chrono::duration_cast<Milliseconds>(*rules.held_until - time_.now()));
+}
+
+Milliseconds Kernel::left(const Window& window) const {
+  if (backend_ == Backend::iptables) return Milliseconds{(window.last_second + 1) * 1'000 - time_.wall_ms()};
+  return std::chrono::floor<std::chrono::seconds>(window.end - time_.now());  // As nft lists it.
+}
+
 Route Kernel::route(std::size_t service) const {
   const Entry& entry = entries_[service];
   return open(entry.redirect) ? entry.planned : Route{};
@@ -50,8 +60,9 @@ Instant Kernel::hold_due(std::size_t service) const {
 KernelRoute Kernel::seen(std::size_t service) const {
   const Entry& entry = entries_[service];
   if (!table_) return {KernelRoute::Kind::no_table, {}};
-  if (entry.planned.all_rpm()) return {KernelRoute::Kind::none, {}};
-  return {open(entry.redirect) ? KernelRoute::Kind::active : KernelRoute::Kind::lapsed, entry.planned};
+  const Milliseconds held = open(entry.hold) ? left(*entry.hold) : 0ms;
+  if (entry.planned.all_rpm()) return {KernelRoute::Kind::none, {}, held};
+  return {open(entry.redirect) ? KernelRoute::Kind::active : KernelRoute::Kind::lapsed, entry.planned, held};
 }
 
 void Kernel::write(std::size_t service, const ServiceRules& rules) {
@@ -59,9 +70,7 @@ void Kernel::write(std::size_t service, const ServiceRules& rules) {
   entry.planned = rules.planned;
   entry.redirect = redirect_of(rules);
   entry.until = entry.redirect ? rules.until : std::nullopt;
-  entry.hold = rules.held_until
-                   ? window(std::chrono::duration_cast<Milliseconds>(*rules.held_until - time_.now()))
-                   : std::nullopt;
+  entry.hold = hold_of(rules);
 }
 
 void Kernel::write_all(const std::vector<ServiceRules>& rules) {
@@ -72,6 +81,7 @@ void Kernel::write_all(const std::vector<ServiceRules>& rules) {
 void Kernel::renew(const std::vector<ServiceRules>& rules) {
   for (std::size_t service = 0; service < rules.size(); ++service) {
     if (rules[service].active) entries_[service].redirect = redirect_of(rules[service]);
+    if (rules[service].held_until && backend_ == Backend::iptables) entries_[service].hold = hold_of(rules[service]);
   }
 }
 

@@ -44,7 +44,7 @@ class Kernel {
   // ---- Transactions, each whole or not at all ----
   void write(std::size_t service, const ServiceRules& rules);
   void write_all(const std::vector<ServiceRules>& rules);
-  /// The leases of active services, anew.
+  /// The leases of active services, and what goes by the clock, anew.
   void renew(const std::vector<ServiceRules>& rules);
   [[nodiscard]] bool holds(const std::vector<ServiceRules>& rules) const;
   [[nodiscard]] bool holds(std::size_t service, const ServiceRules& rules) const;
@@ -65,7 +65,9 @@ class Kernel {
   };
   [[nodiscard]] std::optional<Window> window(Milliseconds left) const;
   [[nodiscard]] bool open(const std::optional<Window>& window) const;
+  [[nodiscard]] Milliseconds left(const Window& window) const;
   [[nodiscard]] std::optional<Window> redirect_of(const ServiceRules& rules) const;
+  [[nodiscard]] std::optional<Window> hold_of(const ServiceRules& rules) const;
 
   Timeline& time_;
   Backend backend_;

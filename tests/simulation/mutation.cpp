@@ -78,6 +78,13 @@ std::optional<Event> Mutation::told(const Event& event, const ServiceState& stat
         return forgetful;
       }
       return event;
+    case Mutant::forgets_who_waits:
+      if (booted != nullptr) {
+        event::Booted forgetful = *booted;
+        forgetful.kernel.held = 0ms;
+        return forgetful;
+      }
+      return event;
     default: return event;
   }
 }
@@ -113,6 +120,7 @@ void Mutation::after_step(ServiceState& state, std::vector<Action>& actions, Ins
     case Mutant::waits_for_health_forever:
       if (state.change && state.change->handover) state.change->handover->deadline = now + 1h;
       break;
+    case Mutant::lets_in_too_early: state.release_at = now; break;
     case Mutant::no_backoff:
       for (const Side side : both_sides) {
         state.sides[side].not_before = now;

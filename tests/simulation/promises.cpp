@@ -48,6 +48,18 @@ void Promises::agent_starts(bool state_unreadable) {
   const std::optional<Durable>& saved = world_.saved();
   auto_reverted_ = auto_reverted_ && saved && saved->route.all_rpm();
   may_have_.push_back(world_.kernel_route());
+  const Kernel& kernel = world_.machine().kernel;
+  found_held_at_ = kernel.held(world_.index()) ? std::optional(now()) : std::nullopt;
+  found_held_until_ = kernel.hold_due(world_.index());
+}
+
+/// Whom an earlier agent has left waiting would be refused if nobody serves yet.
+void Promises::lets_in() {
+  const bool waited_for_long = found_held_at_ && now() - *found_held_at_ >= world_.policy().handover_deadline;
+  const Side holder = state().effective.uses(Side::container) ? Side::container : Side::rpm;
+  const bool healthy = state().sides[holder].verdict == Verdict::healthy;
+  if (found_held_at_ && !state().change && !waited_for_long && !healthy) violated("clients are let in before anybody serves them");
+  found_held_at_.reset();
 }
 
 void Promises::operator_acts() {
@@ -260,6 +272,7 @@ void Promises::check_own_doings() {
 void Promises::check_kernel() {
   const Route route = world_.kernel_route();
   check_front_hold();
+  check_inherited_hold();
   const bool stays = !time_.alive() && !route.all_rpm() && !clock_excuses();
   if (dead_agent_.lost(stays, now())) violated("the agent is dead, and the redirect outlives its lease");
   if (route.all_rpm()) return;
@@ -288,6 +301,15 @@ void Promises::check_unconfirmed(const Route& route) {
   }
 }
 
+/// An agent that starts does not let in by the way whom an earlier one has left waiting.
+void Promises::check_inherited_hold() {
+  if (!time_.alive()) found_held_at_.reset();
+  if (!found_held_at_ || world_.machine().kernel.held(world_.index())) return;
+  const bool ended = now() + 3s >= found_held_until_;  // Both backends count whole seconds.
+  if (world_.machine().kernel.has_table() && !ended && !clock_excuses()) violated("clients who waited were let in by nobody's decision");
+  found_held_at_.reset();
+}
+
 /// Clients wait no longer than the lease of their hold, and for nothing but a handover.
 void Promises::check_front_hold() {
   if (!world_.machine().kernel.held(world_.index())) {
@@ -298,7 +320,8 @@ void Promises::check_front_hold() {
   if (!held_since_) held_since_ = now();
   const Milliseconds most = 2 * 20s + 30s + 1s;  // As handover.cpp has it, of the longest deadline here.
   if (now() - *held_since_ > most && !clock_excuses()) violated("clients are held for longer than the lease of their hold");
-  const bool forgotten = time_.alive() && world_.begun() && !state().change;
+  const bool waits = state().held_until && now() < state().release_at;  // For a side to become healthy.
+  const bool forgotten = time_.alive() && world_.begun() && !state().change && !waits;
   if (front_forgotten_.lost(forgotten && !kernel_in_trouble(), now())) violated("clients are held, and there is no handover");
 }
 

@@ -23,6 +23,7 @@ class Promises {
   void asks_for(const Route& route) { may_have_.push_back(route); }
   void has_got(const Route& route);
   void holds_front() { held_since_.reset(); }
+  void lets_in();
   void proof_fails(const Route& route);
   void recorded(const Record& record);
   void answered(const Request& request, const action::Answer& answer);
@@ -58,6 +59,7 @@ class Promises {
   void check_own_doings();
   void check_unconfirmed(const Route& route);
   void check_front_hold();
+  void check_inherited_hold();
   void check_failed(const Request& request, const action::Answer& answer);
   void check_acknowledged(const Request& request);
   void violated(const std::string& promise) const;
@@ -77,6 +79,8 @@ class Promises {
   bool sick_rpm_chosen_ = false;  ///< By a revert.
   std::optional<Route> failed_proof_;
   std::optional<Instant> held_since_;
+  std::optional<Instant> found_held_at_;  ///< An agent has started, and an earlier one has left clients waiting...
+  Instant found_held_until_;              ///< ...who are let in by the kernel then.
   std::optional<Side> handover_reached_;  ///< The side that got healthy in the last one.
   int moves_by_itself_ = 0;
   std::deque<Instant> handovers_by_itself_;

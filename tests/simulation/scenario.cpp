@@ -38,7 +38,9 @@ constexpr std::array<std::string_view, mutant_count + 1> mutant_names{"none",
                                                                       "two_changes_at_once",
                                                                       "flaps_by_failover",
                                                                       "forgets_failed_flip",
-                                                                      "believes_torn_state"};
+                                                                      "believes_torn_state",
+                                                                      "forgets_who_waits",
+                                                                      "lets_in_too_early"};
 
 }  // namespace
 

@@ -70,8 +70,10 @@ enum class Mutant : std::uint8_t {
   flaps_by_failover,         ///< What failed over and came back fails over again.
   forgets_failed_flip,       ///< A flip that failed is restored as if it had been acknowledged.
   believes_torn_state,       ///< Of a torn file it takes what was being written.
+  forgets_who_waits,         ///< An agent that starts lets in whom an earlier one has left waiting.
+  lets_in_too_early,         ///< It does so by intent, before anybody serves them.
 };
-inline constexpr int mutant_count = static_cast<int>(Mutant::believes_torn_state);
+inline constexpr int mutant_count = static_cast<int>(Mutant::lets_in_too_early);
 [[nodiscard]] std::string_view name_of(Mutant mutant);
 
 struct Scenario {

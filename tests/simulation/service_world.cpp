@@ -84,7 +84,7 @@ ServiceRules ServiceWorld::rules() const {
   return ServiceRules{.planned = !redirects ? Route{} : active ? wanted : state_.durable.route,
                       .active = active,
                       .until = active && confirm ? std::optional(confirm->deadline) : std::nullopt,
-                      .held_until = {}};
+                      .held_until = state_.held_until};
 }
 
 void ServiceWorld::configure(const ServicePolicy& policy, const PerSide<bool>& side_changed) {
@@ -283,8 +283,10 @@ void ServiceWorld::carry_out(const action::HoldFront& hold) {
   Milliseconds prepares = hold.hold ? time_.between(1ms, 50ms) : 0ms;
   if (hold.hold && machine_.silent(Side::container)) prepares = time_.between(5s, 25s);
   time_.later(prepares, time_.life(), [this, hold] {
+    if (hold.hold && !awaits(state_, hold.ticket)) return;
     const std::optional<Instant> until = hold.hold ? std::optional(time_.now() + hold.lease) : std::nullopt;
     if (hold.hold) promises_->holds_front();
+    if (!hold.hold) promises_->lets_in();
     machine_.router.hold(index_, until, [this, hold](const std::optional<Error>& error) {
       const bool lets_finish = hold.hold && !error;
       reply(lets_finish ? time_.between(0ms, 250ms) : 0ms, event::FrontHeld{hold.ticket, error});

@@ -123,14 +123,19 @@ void World::change_strategy(ServiceWorld& service, const ServicePolicy& policy) 
 }
 
 /// One service after the other, and then all rules are taken away.
-void World::rescue(std::size_t next) {
+void World::rescue(std::size_t next, int rounds_left) {
   rescuing_ = true;
-  if (next == services_.size()) {
-    machine_.router.stand_down([this](const std::optional<Error>&) { rescuing_ = false; });
+  if (next < services_.size()) {
+    services_[next]->request(RescueCommand{}, [this, next, rounds_left](const action::Answer&) {
+      time_.later(0ms, time_.life(), [this, next, rounds_left] { rescue(next + 1, rounds_left); });
+    });
     return;
   }
-  services_[next]->request(RescueCommand{}, [this, next](const action::Answer&) {
-    time_.later(0ms, time_.life(), [this, next] { rescue(next + 1); });
+  machine_.router.stand_down([this, rounds_left](const std::optional<Error>& error) {
+    rescuing_ = false;
+    const bool anybody_back = std::ranges::any_of(
+        services_, [](const auto& service) { return wanted_in_kernel(service->state()).uses(Side::container); });
+    if (anybody_back && !error && rounds_left > 0) rescue(0, rounds_left - 1);
   });
 }
 
@@ -144,7 +149,7 @@ void World::act() {
   const double which = static_cast<double>(time_.one_of(100)) / 100;
   const bool confirms = time_.chance(0.5);
   const Milliseconds after = time_.between(100ms, 30s);
-  if (!time_.alive() || !service.begun() || rescuing_) return;
+  if (!time_.alive() || !service.begun()) return;
   if (which < 0.62) {
     service.request(flip);
     if (flip.confirm_within && confirms) confirm_later(service, after);
@@ -157,15 +162,13 @@ void World::act() {
   } else if (which < 0.97) {
     service.request(ReleaseCommand{});
   } else {
-    rescue(0);
+    if (!rescuing_) rescue(0, 2);
   }
 }
 
 /// In time or too late.
 void World::confirm_later(ServiceWorld& service, Milliseconds after) {
-  time_.later(after, time_.life(), [this, &service] {
-    if (!rescuing_) service.request(ConfirmCommand{});
-  });
+  time_.later(after, time_.life(), [&service] { service.request(ConfirmCommand{}); });
 }
 
 FlipCommand World::drawn_flip(const ServiceWorld& service) {

@@ -22,7 +22,7 @@ class World {
   void kill_agent(bool power_cut = false);
   void reload();
   void change_strategy(ServiceWorld& service, const ServicePolicy& policy);
-  void rescue(std::size_t next);
+  void rescue(std::size_t next, int rounds_left);
 
   // ---- Operators ----
   void act();

@@ -39,6 +39,8 @@ struct Kind {
   std::string home;       ///< The rule that leads to an RPM on port 8880.
 };
 
+void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
+
 const Kind kinds[]{
     {"nftables",
      make_nft_backend,
@@ -66,14 +68,18 @@ class RouterTest : public ::testing::TestWithParam<Kind> {
     if (!separate) GTEST_SKIP() << "needs root, for a network namespace";
     for (const Kind& each : kinds) sh(each.flush);
     sh("for f in iptables ip6tables; do for t in nat filter; do $f-legacy -t $t -X; done; done");
-    router.emplace(loop.get_executor(), std::make_unique<testing::UnwillingBackend>(kind.make(loop.get_executor()), will), Router::Settings{drift_check},
-                   [this](const Router::Drift& drift) { drifts.push_back(drift); },
-                   [this](const std::optional<Error>& error) { lease_errors.push_back(error); });
     for (const std::string name : {"shop", "api"}) {
       const std::uint16_t front = name == "shop" ? 80 : 90;
       rules.services[name] = ServiceRules{
           .name = name, .ports = {config::Port{.front = front, .rpm = front, .container = static_cast<std::uint16_t>(front + 8000)}}};
     }
+    begin_again();
+  }
+  /// Another router, which knows nothing of the one before.
+  void begin_again() {
+    router.emplace(loop.get_executor(), std::make_unique<testing::UnwillingBackend>(kind.make(loop.get_executor()), will), Router::Settings{drift_check},
+                   [this](const Router::Drift& drift) { drifts.push_back(drift); },
+                   [this](const std::optional<Error>& error) { lease_errors.push_back(error); });
   }
   void TearDown() override { router.reset(); }
 
@@ -151,6 +157,44 @@ TEST_P(RouterTest, ARouteWithADeadlineEndsInTheKernel) {
   ASSERT_TRUE(run(router->set_route("shop", Route{})));
   EXPECT_EQ(observed("shop").kind, KernelRoute::Kind::none);
   EXPECT_TRUE(drifts.empty());
+}
+
+/// As an agent finds it that follows one which was killed in a handover.
+TEST_P(RouterTest, AHoldIsReadBackAndKept) {
+  ASSERT_TRUE(run(router->establish(rules)));
+  ASSERT_TRUE(run(router->hold("shop", host::now() + 30s)));
+  const auto left = [this] {
+    const auto seen = run(router->observe());
+    EXPECT_TRUE(seen) << seen.error().message;
+    EXPECT_LE(seen->held.size(), 1U);
+    const auto found = seen->held.find({config::Protocol::tcp, 80});
+    return found == seen->held.end() ? Milliseconds{0} : found->second;
+  };
+  EXPECT_GT(left(), 20s);
+  EXPECT_LE(left(), 30s);
+  begin_again();
+  rules.services["shop"].held_until = host::now() + left();
+  ASSERT_TRUE(run(router->establish(rules)));
+  EXPECT_GT(left(), 15s);
+  ASSERT_TRUE(run(router->hold("shop", {})));
+  EXPECT_EQ(left(), 0s);
+  ASSERT_TRUE(run(router->hold("shop", host::now() + 2s)));
+  wait(2100ms);
+  EXPECT_EQ(left(), 0s);  // By itself.
+  EXPECT_TRUE(drifts.empty());
+}
+
+TEST_P(RouterTest, ARenewalLeavesHoldsAsTheyAre) {
+  rules.lease = 1s;
+  ASSERT_TRUE(run(router->establish(rules)));
+  ASSERT_TRUE(run(router->hold("shop", host::now() + 30s)));
+  wait(1s);
+  const auto seen = run(router->observe());
+  ASSERT_TRUE(seen) << seen.error().message;
+  ASSERT_EQ(seen->held.size(), 1U);
+  EXPECT_GT(seen->held.begin()->second, 20s);
+  EXPECT_LE(seen->held.begin()->second, 29s);
+  EXPECT_TRUE(lease_errors.empty());
 }
 
 TEST_P(RouterTest, TheBackendIsUsable) {

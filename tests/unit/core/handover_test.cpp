@@ -119,6 +119,24 @@ TEST(Handover, ARevertOvertakesIt) {
   EXPECT_EQ(world.disk.route, rpm);
 }
 
+/// The container is made ready before clients are held, and a silent engine takes its time.
+TEST(Handover, ARevertBeforeAnythingWasStoppedStopsNothing) {
+  OnePort world;
+  world.hold_silent = true;
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  ASSERT_EQ(world.silent_tickets.size(), 1U);
+  EXPECT_TRUE(awaits(world.state, world.silent_tickets[0]));
+  const RequestId revert = world.ask(RevertCommand{});
+  EXPECT_FALSE(awaits(world.state, world.silent_tickets[0]));  // Whoever is still at it need not hold any more.
+  ASSERT_TRUE(world.answer(revert));
+  EXPECT_FALSE(world.answer(revert)->error);
+  EXPECT_TRUE(world.answer(flip)->error);
+  EXPECT_TRUE(world.operations.empty());
+  EXPECT_THAT(world.holds, ElementsAre(false));
+  EXPECT_EQ(world.state.effective, rpm);
+  EXPECT_EQ(world.disk.intent, std::nullopt);
+}
+
 TEST(Handover, AnAgentThatDiedInItGoesBack) {
   OnePort world;
   world.ask(FlipCommand{.to = container, .wait = {}});  // Holding, RPM stopped, container started.
@@ -135,6 +153,43 @@ TEST(Handover, AnAgentThatDiedInItGoesBack) {
   next.pass(Side::rpm);
   EXPECT_EQ(next.state.effective, rpm);
   EXPECT_FALSE(next.disk.intent);
+}
+
+/// Clients wait in the kernel, whoever is dead: they are let in when somebody serves them, not when an agent starts.
+TEST(Handover, ClientsWhomADeadAgentHasLeftWaitingAreLetInOnceSomebodyServes) {
+  const auto restarted = [] {
+    World next;
+    next.state.policy.strategy = Strategy::handover;
+    next.state.policy.handover_deadline = 10s;
+    next.held = true;
+    next.boot(Durable{.route = rpm, .hold = {}, .intent = Intent{.from = rpm, .to = container}}, {KernelRoute::Kind::none, {}, 40s});
+    EXPECT_TRUE(next.state.held_until);  // What is written at the start keeps it.
+    next.on(event::Reported{Side::rpm, Workload{.state = RunState::stopped}});
+    next.on(event::Reported{Side::container, Workload{.state = RunState::stopped}});
+    return next;
+  };
+  World next = restarted();
+  next.up(Side::rpm, 10).wait(2s);
+  EXPECT_TRUE(next.held);
+  EXPECT_THAT(alarms(next.state), Contains(HasSubstr("are held")));
+  next.pass(Side::rpm);
+  EXPECT_FALSE(next.held);
+  EXPECT_THAT(alarms(next.state), ElementsAre());
+
+  World nobody_serves = restarted();
+  nobody_serves.wait(9s);
+  EXPECT_TRUE(nobody_serves.held);
+  nobody_serves.wait(2s);
+  EXPECT_FALSE(nobody_serves.held);  // As in a handover: no longer than its deadline.
+
+  World refusing = restarted();
+  refusing.release_error = Error{ErrorCode::failed, "nft: no"};
+  refusing.pass(Side::rpm).up(Side::rpm, 10).pass(Side::rpm).wait(5s);
+  EXPECT_TRUE(refusing.held);
+  EXPECT_LT(refusing.holds.size(), 20U);
+  refusing.release_error.reset();
+  refusing.wait(1s);
+  EXPECT_FALSE(refusing.held);
 }
 
 TEST(Handover, WhoWaitsWhileAnEarlierOneIsFinishedGetsAnAnswer) {
@@ -253,6 +308,16 @@ TEST(Handover, ASickRpmOfWhichNobodyToldThatItStoppedIsTriedAgain) {
   ASSERT_EQ(world.state.effective, container);
   world.down(Side::container);
   EXPECT_EQ(world.of(Side::rpm), RunState::running);
+
+  // Or told so late, after a start of systemd's own.
+  OnePort late;
+  late.state.policy.rpm_unhealthy = RpmUnhealthy::failover;
+  late.down(Side::rpm).up(Side::rpm, 11).pass(Side::container);
+  ASSERT_EQ(late.state.effective, container);
+  late.on(event::Reported{Side::rpm, Workload{.state = RunState::starting}});
+  late.on(event::Reported{Side::rpm, Workload{.state = RunState::stopped}});
+  late.down(Side::container);
+  EXPECT_EQ(late.of(Side::rpm), RunState::running);
 }
 
 TEST(Handover, ACheckOfTheSideWithoutThePortSaysNothingOfIt) {

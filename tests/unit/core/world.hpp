@@ -111,6 +111,7 @@ class World {
   std::optional<Error> inspection_error;
   std::optional<Error> proof_error;
   bool hook_silent = false;
+  bool hold_silent = false;
   bool kernel_silent = false;
   bool disk_silent = false;
   std::vector<Ticket> silent_tickets;
@@ -144,6 +145,10 @@ class World {
   }
   void carry_out(const action::Prove& prove) { on(event::Proved{prove.ticket, prove.point == HookPoint::before ? inspection_error : proof_error}); }
   void carry_out(const action::HoldFront& hold) {
+    if (hold_silent && hold.hold) {
+      silent_tickets.push_back(hold.ticket);
+      return;
+    }
     const std::optional<Error> error = hold.hold ? std::nullopt : release_error;
     if (!error) held = hold.hold;
     holds.push_back(hold.hold);

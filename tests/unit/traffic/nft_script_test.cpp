@@ -104,5 +104,16 @@ TEST(NftScript, GarbageIsNoListing) {
   EXPECT_TRUE(parse_listing(R"({"nftables":[1,{"rule":2},{"map":{"name":"redirects","elem":[1,[2],[3,{"goto":4}]]}}]})"));
 }
 
+TEST(NftScript, HeldPortsAndTheTimeTheyHaveLeftAreRead) {
+  const auto observed = parse_listing(
+      R"({"nftables":[{"set":{"name":"held","elem":[{"elem":{"val":{"concat":["tcp",80]},"timeout":50,"expires":41}},)"
+      R"({"elem":{"val":{"concat":["udp",53]},"expires":3}},{"elem":{"val":{"concat":["tcp",70000]},"expires":3}},)"
+      R"({"elem":{"val":{"concat":["tcp",81]}}},{"elem":3},7,{"elem":{"val":{"concat":[1,2]},"expires":1}}]}},)"
+      R"({"set":{"name":"guarded","elem":[{"elem":{"val":{"concat":["tcp",82]},"expires":9}}]}}]})");
+  ASSERT_TRUE(observed);
+  EXPECT_EQ(observed->held, (std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds>{
+                                {{config::Protocol::tcp, 80}, 41s}, {{config::Protocol::udp, 53}, 3s}}));
+}
+
 }  // namespace
 }  // namespace dualdeploy::traffic
