@@ -94,6 +94,9 @@ asio::awaitable<void> take_over_and_listen(Agent& agent, control::Server& server
   announcer.announce();
 }
 
+/// Less than TimeoutStopSec= in dualdeployd.service.
+constexpr Milliseconds longest_goodbye{25'000};
+
 /// SIGHUP reloads, SIGTERM and SIGINT end. One reload after the other: `busy` is the reload that runs.
 class Signals {
  public:
@@ -194,12 +197,27 @@ int run(const std::filesystem::path& config_file, const std::filesystem::path& c
                                                [&agent](const std::string& id) { agent.identified(id); },
                                                [&agent](const std::optional<std::string>& trouble) { agent.metadata_trouble(trouble); }});
   };
-  const Signals signals(loop, agent, config_file, [&] {
+  const auto end = [&] {
     // Rules and routes stay: the kernel goes on, and the lease ends them if nobody comes back.
-    host::notify_stopping();
     spdlog::info("stopping; traffic is not touched");
     server.stop();
     loop.stop();
+  };
+  asio::steady_timer patience(loop);
+  const Signals signals(loop, agent, config_file, [&] {
+    host::notify_stopping();
+    const std::string halfway = agent.handing_over();
+    if (halfway.empty()) return end();
+    spdlog::info("stopping as soon as the handover of {} is over: neither side may serve now", halfway);
+    agent.on_change([&] {
+      if (agent.handing_over().empty()) asio::post(loop, end);  // Whoever waits for its outcome is told before.
+    });
+    patience.expires_after(longest_goodbye);
+    patience.async_wait([&](const boost::system::error_code& error) {
+      if (error) return;
+      spdlog::error("the handover of {} takes too long; the next start of the agent goes on with it", agent.handing_over());
+      end();
+    });
   });
 
   int status = EXIT_SUCCESS;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "instance/support/arrivals.hpp"
 #include "instance/support/instance.hpp"
 #include "instance/support/kernel.hpp"
 #include "instance/support/load.hpp"
@@ -99,6 +100,7 @@ TEST(Handover, AnAgentThatIsKilledInItEndsAtTheRpm) {
   const OnePort instance("handagent");
   configure(instance, "{http: {path: /nowhere, status: 299}, interval: 200ms}");
   instance.do_inside("systemctl reload dualdeployd");
+  Arrivals arrivals("handagent");
   instance.do_inside("dualctl flip sample container >/dev/null 2>&1 & true");
   instance.until("the container has been started", [&] { return instance.container_pid() != "0" && !instance.container_pid().empty(); });
   instance.do_inside("systemctl kill -s KILL --kill-who=main dualdeployd");
@@ -106,6 +108,43 @@ TEST(Handover, AnAgentThatIsKilledInItEndsAtTheRpm) {
   instance.until("and it is on record", [&] { return instance.history().find("interrupted") != std::string::npos; });
   EXPECT_EQ(instance.route(), "rpm");
   EXPECT_EQ(instance.container_pid(), "0");
+  EXPECT_EQ(arrivals.stop().failures, "");
+}
+
+/// Whoever stops the agent in the middle of one does not leave the service without a side.
+TEST(Handover, AnAgentThatIsStoppedInItEndsItFirst) {
+  const OnePort instance("handstop");
+  configure(instance, "{http: {path: /nowhere, status: 299}, interval: 200ms}");
+  instance.do_inside("systemctl reload dualdeployd");
+  Arrivals arrivals("handstop");
+  instance.do_inside("dualctl flip sample container >/root/flip 2>&1 & true");
+  instance.until("the container has been started", [&] { return instance.container_pid() != "0" && !instance.container_pid().empty(); });
+  instance.do_inside("systemctl stop dualdeployd");
+  EXPECT_EQ(instance.answered_by(), "rpm");
+  EXPECT_NE(instance.inside(kernel().held).status, 0);
+  EXPECT_EQ(instance.do_inside("systemctl show -P Result dualdeployd"), "success\n");
+  EXPECT_THAT(instance.do_inside("cat /root/flip"), HasSubstr("back on rpm after a gap of"));
+  EXPECT_THAT(instance.inside("tail -n 1 /var/lib/dualdeploy/history.jsonl").output, HasSubstr("back on rpm"));
+  const Arrivals::Report report = arrivals.stop();
+  EXPECT_EQ(report.failures, "");
+  EXPECT_GT(report.answered, 100);
+}
+
+/// The container is made ready before clients are held, and a silent engine takes its time: by then a revert has ended it.
+TEST(Handover, ARevertWhileTheEngineIsSilentHoldsNobodyLater) {
+  const OnePort instance("handhung");
+  Arrivals arrivals("handhung");
+  instance.do_inside("docker rm -f dualdeploy-sample >/dev/null; systemctl kill -s STOP --kill-who=main docker");
+  instance.do_inside("dualctl flip sample container --force >/root/flip 2>&1 & true");
+  const auto flips = [&] { return instance.status().at("change").is_object(); };
+  instance.until("the flip has begun", flips);
+  EXPECT_THAT(instance.do_inside("dualctl revert sample"), HasSubstr("waited for 0ms"));
+  EXPECT_EQ(instance.answered_by(), "rpm");
+  instance.do_inside("systemctl kill -s CONT --kill-who=main docker");
+  instance.until("the container has been made ready", [&] { return instance.inside("docker inspect dualdeploy-sample").status == 0; });
+  for (int i = 0; i < 20; ++i) EXPECT_NE(instance.inside(kernel().held).status, 0);
+  EXPECT_EQ(instance.answered_by(), "rpm");
+  EXPECT_EQ(arrivals.stop().failures, "");
 }
 
 TEST(Handover, RestartAndRebootOnTheContainer) {
