@@ -47,16 +47,6 @@ Route Kernel::route(std::size_t service) const {
 
 bool Kernel::held(std::size_t service) const { return open(entries_[service].hold); }
 
-Instant Kernel::redirect_due(std::size_t service) const {
-  const Entry& entry = entries_[service];
-  return entry.redirect ? entry.redirect->end : Instant::min();
-}
-
-Instant Kernel::hold_due(std::size_t service) const {
-  const Entry& entry = entries_[service];
-  return entry.hold ? entry.hold->end : Instant::min();
-}
-
 KernelRoute Kernel::seen(std::size_t service) const {
   const Entry& entry = entries_[service];
   if (!table_) return {KernelRoute::Kind::no_table, {}};

@@ -33,12 +33,7 @@ class Kernel {
   [[nodiscard]] bool held(std::size_t service) const;
   [[nodiscard]] KernelRoute seen(std::size_t service) const;
   [[nodiscard]] bool has_table() const { return table_; }
-  /// When the redirect was to end by itself, whatever the clock does.
-  [[nodiscard]] Instant redirect_due(std::size_t service) const;
-  [[nodiscard]] Instant hold_due(std::size_t service) const;
   [[nodiscard]] std::optional<Instant> until(std::size_t service) const { return entries_[service].until; }
-  /// Whether a window still open was written before the clock was set back: it ends so much later.
-  [[nodiscard]] bool shifted() const { return backend_ == Backend::iptables; }
   [[nodiscard]] Backend backend() const { return backend_; }
 
   // ---- Transactions, each whole or not at all ----

@@ -50,7 +50,7 @@ void Promises::agent_starts(bool state_unreadable) {
   may_have_.push_back(world_.kernel_route());
   const Kernel& kernel = world_.machine().kernel;
   found_held_at_ = kernel.held(world_.index()) ? std::optional(now()) : std::nullopt;
-  found_held_until_ = kernel.hold_due(world_.index());
+  found_held_until_ = now() + kernel.seen(world_.index()).held;
 }
 
 /// Whom an earlier agent has left waiting would be refused if nobody serves yet.
