@@ -30,7 +30,7 @@ bool Promises::kernel_in_trouble() const {
 }
 
 bool Promises::clock_excuses() const {
-  const bool renewed_at_once = time_.alive() && now() - time_.wall_set_at() > 7s && !kernel_in_trouble();
+  const bool renewed_at_once = alive_since_ && now() - std::max(*alive_since_, time_.wall_set_at()) > 7s && !kernel_in_trouble();
   return world_.machine().kernel.backend() == Backend::iptables && !renewed_at_once;
 }
 
@@ -271,6 +271,8 @@ void Promises::check_own_doings() {
 
 void Promises::check_kernel() {
   const Route route = world_.kernel_route();
+  if (!time_.alive()) alive_since_.reset();
+  if (time_.alive() && !alive_since_) alive_since_ = now();
   check_front_hold();
   check_inherited_hold();
   const bool stays = !time_.alive() && !route.all_rpm() && !clock_excuses();

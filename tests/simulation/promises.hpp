@@ -79,6 +79,7 @@ class Promises {
   bool sick_rpm_chosen_ = false;  ///< By a revert.
   std::optional<Route> failed_proof_;
   std::optional<Instant> held_since_;
+  std::optional<Instant> alive_since_;
   std::optional<Instant> found_held_at_;  ///< An agent has started, and an earlier one has left clients waiting...
   Instant found_held_until_;              ///< ...who are let in by the kernel then.
   std::optional<Side> handover_reached_;  ///< The side that got healthy in the last one.
@@ -89,7 +90,7 @@ class Promises {
   Patience failover_due_{20s};
   Patience no_way_back_{20s};
   Patience front_forgotten_{20s};
-  Patience dead_agent_{62s};
+  Patience dead_agent_{67s};  ///< The lease, and the transaction that renews it and was under way.
 };
 
 }  // namespace dualdeploy::simulation
