@@ -247,7 +247,7 @@ void Decision::change_saved(const std::optional<Error>& error) {
     }
     return;
   }
-  if (error && (change.kind == RecordKind::flip || change.kind == RecordKind::failover)) {
+  if (error && change.kind == RecordKind::flip) {
     undo(Error{ErrorCode::failed, "cannot save the state: " + error->message + "; the route went back"});
     return;
   }
@@ -258,7 +258,7 @@ void Decision::change_saved(const std::optional<Error>& error) {
   }
   state_.durable = change.target;
   std::string message = done_text(change);
-  if (error) {  // A way back stands, saved or not.
+  if (error) {  // A way back stands, saved or not, and so does what the agent does because a side failed.
     save_failed(*error);
     note(record_of(change, Result::done, message + " (not saved yet: " + error->message + ")"));
     message += "; WARNING: it could not be saved (" + error->message + ") and is tried again";
@@ -325,6 +325,10 @@ void Decision::supersede(const std::string& why) {
   // told again where it was.
   if (state_.change->phase == Phase::applying || state_.change->phase == Phase::undoing) {
     kernel_failed(state_.effective, Error{ErrorCode::failed, why});
+  }
+  if (const std::optional<Handover>& handover = state_.change->handover) {
+    sides_in_motion_ = handover->step != Handover::Step::hold || handover->going_back;
+    keep_front_held(handover->held_at + lease_of_hold(state_.policy));
   }
   note(record_of(*state_.change, Result::failed, why));
   answer_all(*state_.change, error);

@@ -15,6 +15,10 @@ void Decision::obey(const event::Requested& request, const FlipCommand& flip) {
     refuse(request, RecordKind::flip, "a handover cannot be undone by the kernel alone, and so not wait for a confirmation", flip.to);
     return;
   }
+  if (state_.stopping) {
+    refuse(request, RecordKind::flip, "the agent is being stopped", flip.to);
+    return;
+  }
   const std::vector<Guard> guards = guards_of_flip(state_, flip.to);
   const bool restoring = state_.change && state_.change->kind == RecordKind::restore;
   const bool free_to_change = hold_guard(state_).passed && (!state_.change || restoring);

@@ -31,6 +31,7 @@ class Decision {
   void on(const event::Operated& done);
   void on(const event::PolicyChanged& changed);
   void on(const event::Woken&) {}
+  void on(const event::Stopping& stopping);
   void drop_unconfirmed_of_earlier();
   void finish_interrupted(const std::optional<Intent>& unfinished, const Route& back_to);
   void note_interrupted(const Intent& unfinished, const Route& stayed);
@@ -86,8 +87,10 @@ class Decision {
   void look_at_handover();
   void handover_operated(Side which, const std::optional<Error>& error);
   void end_handover();
-  void keep_front_held(Milliseconds left);
+  void keep_front_held(Instant until);
   void release_front();
+  [[nodiscard]] bool serves_well() const;
+  [[nodiscard]] Milliseconds patience_with_new_side() const;
 
   // ---- follow_up.cpp ----
   void follow_up();
@@ -117,10 +120,14 @@ class Decision {
 
   ServiceState& state_;
   Instant now_;
+  bool sides_in_motion_ = false;  ///< The handover that this step supersedes has begun to stop or start one.
   std::vector<Action> actions_;
 };
 
 /// What is not given up before it is done: the ways back.
 [[nodiscard]] bool must_happen(const Change& change);
+
+/// What a handover may take at most, the way back included: so long the kernel holds clients by itself.
+[[nodiscard]] Milliseconds lease_of_hold(const ServicePolicy& policy);
 
 }  // namespace dualdeploy

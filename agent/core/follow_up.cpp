@@ -76,7 +76,7 @@ void Decision::expire_unconfirmed() {
 
 void Decision::fail_over() {
   if (state_.policy.rpm_unhealthy != RpmUnhealthy::failover || now_ < state_.failover_at) return;
-  if (state_.failover_latched || state_.rpm_chosen) return;
+  if (state_.failover_latched || state_.rpm_chosen || state_.stopping) return;
   if (state_.change || state_.repair_to || state_.durable.hold || state_.durable.confirm) return;
   if (state_.sides[Side::rpm].verdict != Verdict::sick || !state_.effective.uses(Side::rpm)) return;
   const Route to = Route::to(Side::container);
@@ -114,7 +114,7 @@ void Decision::go_on_waiting() {
 
 void Decision::restore_saved_route() {
   if (state_.change || state_.repair_to || state_.holder_unknown || state_.durable.route == state_.effective) return;
-  if (now_ < state_.restore_at) return;
+  if (now_ < state_.restore_at || state_.stopping) return;
   // Acknowledged earlier, past all guards: only health is asked again.
   if (!health_guard(state_, state_.durable.route).passed) return;
   state_.change = begin(RecordKind::restore, state_.durable.route, Actor{}, "the saved route");

@@ -13,12 +13,14 @@ namespace {
 /// What the steps before and after `healthy` may take. The kernel lets connections in again when it is over, agent or no agent.
 constexpr Milliseconds hold_margin{30'000};
 constexpr Milliseconds release_retry{500};
-
-Milliseconds lease_of_hold(const ServicePolicy& policy) { return 2 * policy.handover_deadline + hold_margin; }
+/// So long an agent that is about to end waits for a new side to get healthy.
+constexpr Milliseconds patience_at_the_end{5'000};
 
 Side side_of(const Route& route) { return route.uses(Side::container) ? Side::container : Side::rpm; }
 
 }  // namespace
+
+Milliseconds lease_of_hold(const ServicePolicy& policy) { return 2 * policy.handover_deadline + hold_margin; }
 
 /// After a start of the agent: the container has the port only if it was to have it and runs. On a machine that has just
 /// booted the unit has it.
@@ -44,9 +46,9 @@ void Decision::start_handover() {
   Change& change = *state_.change;
   change.phase = Phase::handing_over;
   change.handover = Handover{.to = side_of(change.to), .held_at = now_};
-  if (has_port_alone(change.handover->to) && (side(change.handover->to).verdict == Verdict::healthy || must_happen(change))) {
-    change.handover->step = Step::release;  // What this supersedes had only begun to hold.
-  }
+  const bool fit = side(change.handover->to).verdict == Verdict::healthy || must_happen(change);
+  // Nothing to hand over: what this supersedes, if anything, has only begun to hold.
+  if (fit && has_port_alone(change.handover->to) && !sides_in_motion_) change.handover->step = Step::release;
   state_.release_ticket.reset();
   take_step();
 }
@@ -87,12 +89,13 @@ void Decision::take_step() {
     case Step::free:
       handover.asked = true;
       change.ticket = next_ticket();
-      actions_.emplace_back(action::AwaitFree{change.ticket});
+      actions_.emplace_back(action::AwaitFree{change.ticket, handover.to});
       return;
     case Step::start:
       side(handover.to).verdict = Verdict::unknown;  // What it was the last time says nothing of this one.
       side(handover.to).died_at = now_;
-      handover.deadline = now_ + state_.policy.handover_deadline;
+      handover.started_at = now_;
+      handover.deadline = now_ + patience_with_new_side();
       operate(handover.to, Operation::start);
       return;
     case Step::healthy: look_at_handover(); return;
@@ -121,10 +124,11 @@ bool Decision::answers_step(Ticket ticket) {
 void Decision::on(const event::FrontHeld& held) {
   if (state_.release_ticket == held.ticket) {
     state_.release_ticket.reset();
-    if (held.error) {
-      state_.release_at = now_ + release_retry;
-    } else {
+    // At its end the kernel lets them in by itself, whatever it says.
+    if (!held.error || now_ >= *state_.held_until) {
       state_.held_until.reset();
+    } else {
+      state_.release_at = now_ + release_retry;
     }
     return;
   }
@@ -138,28 +142,47 @@ void Decision::on(const event::FrontHeld& held) {
   }
   if (held.error) {
     // The handover itself is done. A hold that cannot be lifted ends by its lease at last.
-    state_.held_until = handover.held_at + lease_of_hold(state_.policy);
+    keep_front_held(handover.held_at + lease_of_hold(state_.policy));
     state_.release_at = now_ + release_retry;
+    state_.release_by = now_;  // Whoever serves them now, it is not this handover that they wait for.
     note({.kind = RecordKind::alarm, .message = "new connections are still held: " + held.error->message + "; it is tried again",
           .result = Result::failed});
   }
   next_step();
 }
 
-/// An agent that was killed in a handover leaves clients waiting, and maybe nobody to answer them: they go on waiting until
-/// who has the port is healthy, as they would have in the handover.
-void Decision::keep_front_held(Milliseconds left) {
-  state_.held_until = now_ + left;
-  state_.release_at = now_ + std::min(left, state_.policy.handover_deadline);
+/// Clients wait, and maybe nobody would answer them: they go on waiting until who has the port is healthy, as they would have
+/// in the handover that does not go on.
+void Decision::keep_front_held(Instant until) {
+  state_.held_until = until;
+  state_.release_at = now_;
+  state_.release_by = std::min(until, now_ + patience_with_new_side());
+}
+
+bool Decision::serves_well() const {
+  const SideState& holder = state_.sides[side_of(state_.effective)];
+  return !state_.holder_unknown && holder.verdict == Verdict::healthy && !known_down(holder);
 }
 
 /// Lets clients in who are held without a handover under way.
 void Decision::release_front() {
   if (!state_.held_until || state_.release_ticket || (state_.change && state_.change->handover)) return;
-  if (now_ >= *state_.held_until) state_.held_until.reset();
-  if (!state_.held_until || now_ < state_.release_at) return;
+  if (now_ < state_.release_at || (now_ < state_.release_by && !serves_well())) return;
   state_.release_ticket = next_ticket();
   actions_.emplace_back(action::HoldFront{*state_.release_ticket, false, Milliseconds{0}});
+}
+
+Milliseconds Decision::patience_with_new_side() const {
+  return state_.stopping ? std::min(patience_at_the_end, state_.policy.handover_deadline) : state_.policy.handover_deadline;
+}
+
+void Decision::on(const event::Stopping&) {
+  state_.stopping = true;
+  const Instant latest = now_ + patience_with_new_side();
+  if (state_.change && state_.change->handover) {
+    state_.change->handover->deadline = std::min(state_.change->handover->deadline, latest);
+  }
+  state_.release_by = std::min(state_.release_by, latest);
 }
 
 void Decision::on(const event::PortsFree& free) {
@@ -195,11 +218,12 @@ void Decision::look_at_handover() {
   const std::string name(name_of(handover.to));
   if (started.verdict == Verdict::healthy) {
     next_step();
-  } else if (started.died_at > handover.deadline - state_.policy.handover_deadline && known_down(started)) {
+  } else if (started.died_at > handover.started_at && known_down(started)) {
     step_failed(Error{ErrorCode::failed, "the " + name + " side ended at once: " + describe_workload(started.workload)});
   } else if (now_ >= handover.deadline) {
     step_failed(Error{ErrorCode::failed, "the " + name + " side was not healthy within " +
-                                             format_duration(state_.policy.handover_deadline) +
+                                             format_duration(handover.deadline - handover.started_at) +
+                                             (state_.stopping ? ", and the agent is being stopped" : "") +
                                              (started.last_failure ? ": " + started.last_failure->reason : "")});
   }
 }

@@ -22,7 +22,7 @@ void Decision::on(const event::Booted& boot) {
     note({.kind = RecordKind::state, .to = Route{}, .message = boot.trouble + "; the route is the RPM",
           .result = Result::failed});
   }
-  if (boot.kernel.held > Milliseconds{0}) keep_front_held(boot.kernel.held);
+  if (boot.kernel.held > Milliseconds{0}) keep_front_held(now_ + boot.kernel.held);
   drop_unconfirmed_of_earlier();
   const std::optional<Intent> unfinished = std::exchange(state_.durable.intent, std::nullopt);
   if (unfinished || !boot.trouble.empty()) save_later(now_);
@@ -197,7 +197,6 @@ void Decision::judge(Side which, Verdict verdict, const std::string& why) {
   SideState& side = state_.sides[which];
   if (verdict == Verdict::healthy) side.failed_in_row = 0;
   if (verdict == Verdict::healthy && which == Side::rpm) state_.rpm_chosen = false;
-  if (verdict == Verdict::healthy && state_.effective.uses(which)) state_.release_at = now_;
   // Healthy for long enough: earlier restarts are forgotten.
   if (side.verdict == Verdict::healthy && now_ - side.verdict_since >= policy(which).restart_reset) side.attempts = 0;
   side.verdict = verdict;

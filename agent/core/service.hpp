@@ -185,11 +185,13 @@ struct PolicyChanged {
 };
 /// A wake-up time has come.
 struct Woken {};
+/// The agent ends as soon as no side is missing: a handover that is under way has to come to an end, and nothing new begins.
+struct Stopping {};
 }  // namespace event
 
 using Event = std::variant<event::Booted, event::Probed, event::Reported, event::Operated, event::Requested,
                            event::Applied, event::Saved, event::HookEnded, event::Proved, event::FrontHeld,
-                           event::PortsFree, event::PolicyChanged, event::Woken>;
+                           event::PortsFree, event::PolicyChanged, event::Woken, event::Stopping>;
 
 enum class Operation : std::uint8_t { start, restart, stop };
 enum class HookPoint : std::uint8_t { before, after };
@@ -252,9 +254,10 @@ struct HoldFront {
   Milliseconds lease{0};
   bool operator==(const HoldFront&) const = default;
 };
-/// Wait until nobody listens on the front ports; answer with PortsFree, with an error if it takes too long.
+/// Wait until nobody but `side` listens on the front ports; answer with PortsFree, with an error if it takes too long.
 struct AwaitFree {
   Ticket ticket = 0;
+  Side side = Side::rpm;
   bool operator==(const AwaitFree&) const = default;
 };
 /// A line of history that nothing waits for.
@@ -296,7 +299,8 @@ struct Handover {
   bool asked = false;  ///< What the step needs has been asked for.
   bool going_back = false;
   Instant held_at;
-  Instant deadline;  ///< Of the step `healthy`.
+  Instant started_at;  ///< The new side, in the step `start`.
+  Instant deadline;    ///< Of the step `healthy`.
 };
 [[nodiscard]] std::string_view name_of(Handover::Step step);
 
@@ -354,11 +358,13 @@ struct ServiceState {
   std::optional<Ticket> repair_ticket;
   Instant repair_at;
   std::string kernel_trouble;
-  /// Clients are held without a handover under way: they could not be let in at its end, or an earlier run of the agent did
-  /// not come to that. The kernel does it then by itself.
+  /// Clients are held without a handover under way: they could not be let in at its end, or it did not come to that. The
+  /// kernel does it then by itself.
   std::optional<Instant> held_until;
+  Instant release_by;  ///< Whom the side that has the port does not serve well waits until then...
+  Instant release_at;  ///< ...and not before this moment is it tried (again) to let clients in.
   std::optional<Ticket> release_ticket;
-  Instant release_at;  ///< Not before this moment are they let in, unless the side that serves them becomes healthy.
+  bool stopping = false;  ///< The agent ends soon.
   bool unsaved = false;  ///< `durable` is not (known to be) on disk yet.
   std::optional<Ticket> save_ticket;
   Instant save_at;

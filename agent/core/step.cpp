@@ -49,7 +49,7 @@ std::optional<Instant> next_wake(const ServiceState& state, Instant now) {
     }
   }
   const bool handing_over = state.change && state.change->handover;
-  if (state.held_until && !state.release_ticket && !handing_over) consider(state.release_at);
+  if (state.held_until && !state.release_ticket && !handing_over) consider(now < state.release_at ? state.release_at : state.release_by);
   if (!state.change) {
     if (now < state.failover_at) consider(state.failover_at);
     if (state.repair_to && !state.repair_ticket) consider(state.repair_at);
@@ -84,6 +84,11 @@ bool settled(const ServiceState& state, Instant now) {
   return container.verdict == Verdict::sick || !container.last_operation_error.empty() ||
          (container.reported &&
           (container.workload.state == RunState::missing || container.workload.state == RunState::unknown));
+}
+
+bool halfway(const ServiceState& state) {
+  const bool handing_over = state.policy.strategy == Strategy::handover && state.change && has_begun(*state.change);
+  return handing_over || state.held_until;
 }
 
 bool awaits(const ServiceState& state, Ticket ticket) { return state.change && state.change->ticket == ticket; }

@@ -21,6 +21,9 @@ namespace dualdeploy {
 /// Whether the service is where it shall be at the agent's start, or has a clear reason why not (promise of READY).
 [[nodiscard]] bool settled(const ServiceState& state, Instant now);
 
+/// Whether this is no moment for the agent to end: in a handover neither side may serve, or clients are held.
+[[nodiscard]] bool halfway(const ServiceState& state);
+
 /// Whether the change under way still waits for the answer to this ticket; if not, it was superseded.
 [[nodiscard]] bool awaits(const ServiceState& state, Ticket ticket);
 

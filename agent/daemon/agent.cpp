@@ -29,6 +29,7 @@ namespace {
 constexpr Milliseconds establish_retry{2'000};
 constexpr Milliseconds front_answer_kept{500};
 constexpr int rescue_rounds = 3;
+const std::string rescued = "every route is the RPM, our kernel rules are gone until the next flip or restart";
 /// What load balancers go by.
 constexpr unsigned in_service = 200;
 constexpr unsigned out_of_service = 503;
@@ -260,11 +261,14 @@ bool Agent::settled() const {
   return std::ranges::all_of(runners_, [now](const auto& entry) { return dualdeploy::settled(entry.second->state(), now); });
 }
 
-std::string Agent::handing_over() const {
+void Agent::prepare_to_end() {
+  for (const auto& [name, runner] : runners_) runner->prepare_to_end();
+}
+
+std::string Agent::halfway() const {
   std::string names;
   for (const auto& [name, runner] : runners_) {
-    const std::optional<Change>& change = runner->state().change;
-    if (change && change->handover) names += (names.empty() ? "" : ", ") + name;
+    if (dualdeploy::halfway(runner->state())) names += (names.empty() ? "" : ", ") + name;
   }
   return names;
 }
@@ -515,14 +519,15 @@ asio::awaitable<Expected<control::ChangeResult>> Agent::rescue(std::string reaso
     anybody_back =
         std::ranges::any_of(runners_, [](const auto& entry) { return wanted_in_kernel(entry.second->state()).uses(Side::container); });
   }
+  if (anybody_back && removed && trouble.empty()) trouble = "somebody flips to the container again and again; ";
   note({.kind = RecordKind::rescue, .actor = actor, .reason = reason,
-        .message = removed ? "every route is the RPM, our kernel rules are gone until the next flip or restart"
-                           : "the kernel rules could not be removed: " + removed.error().message,
-        .result = removed ? Result::done : Result::failed});
+        .message = !removed          ? "the kernel rules could not be removed: " + removed.error().message
+                   : trouble.empty() ? rescued
+                                     : trouble + "our kernel rules are gone all the same",
+        .result = removed && trouble.empty() ? Result::done : Result::failed});
   if (!removed) co_return std::unexpected(std::move(removed.error()).within(trouble + "removing the rules"));
   if (!trouble.empty()) co_return fail(trouble + "our kernel rules are gone all the same");
-  const std::string message = "every route is the RPM, our kernel rules are gone until the next flip or restart";
-  co_return control::ChangeResult{message, json::object{{"message", message}}};
+  co_return control::ChangeResult{rescued, json::object{{"message", rescued}}};
 }
 
 // ---- The instance -------------------------------------------------------------------------------------------------

@@ -37,8 +37,10 @@ class Agent final : public control::Api {
   /// Called whenever something changed; also when every service is settled for the first time.
   void on_change(std::function<void()> listener) { on_change_ = std::move(listener); }
   [[nodiscard]] bool settled() const;
-  /// The services of which one side may have been stopped and the other not be started yet; empty if there is none.
-  [[nodiscard]] std::string handing_over() const;
+  /// Brings what is under way to an end soon, and begins nothing new.
+  void prepare_to_end();
+  /// The services for which this is no moment to end (core/step.hpp); empty if there are none.
+  [[nodiscard]] std::string halfway() const;
   /// One line for `systemctl status`.
   [[nodiscard]] std::string summary() const;
 

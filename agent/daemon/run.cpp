@@ -204,18 +204,20 @@ int run(const std::filesystem::path& config_file, const std::filesystem::path& c
     loop.stop();
   };
   asio::steady_timer patience(loop);
+  const auto end_unless_halfway = [&] {
+    if (agent.halfway().empty()) end();
+  };
   const Signals signals(loop, agent, config_file, [&] {
     host::notify_stopping();
-    const std::string halfway = agent.handing_over();
-    if (halfway.empty()) return end();
-    spdlog::info("stopping as soon as the handover of {} is over: neither side may serve now", halfway);
-    agent.on_change([&] {
-      if (agent.handing_over().empty()) asio::post(loop, end);  // Whoever waits for its outcome is told before.
-    });
+    agent.prepare_to_end();
+    if (agent.halfway().empty()) return end();
+    spdlog::info("stopping as soon as the handover of {} is over: neither side may serve now", agent.halfway());
+    // Not at once: whoever waits for the outcome is told first.
+    agent.on_change([&] { asio::post(loop, end_unless_halfway); });
     patience.expires_after(longest_goodbye);
     patience.async_wait([&](const boost::system::error_code& error) {
       if (error) return;
-      spdlog::error("the handover of {} takes too long; the next start of the agent goes on with it", agent.handing_over());
+      spdlog::error("the handover of {} takes too long; the next start of the agent goes on with it", agent.halfway());
       end();
     });
   });

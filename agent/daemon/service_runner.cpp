@@ -342,7 +342,7 @@ asio::awaitable<void> ServiceRunner::await_free(std::shared_ptr<ServiceRunner> s
   const Instant begun = host::now();
   Expected<void> free;
   for (;;) {
-    free = traffic::all_free(self->service_.ports);
+    free = traffic::all_free(self->service_.ports, static_cast<pid_t>(self->state_.sides[wanted.side].workload.pid));
     if (free || host::now() - begun >= patience) break;
     boost::system::error_code ignored;
     asio::steady_timer timer(self->surroundings_->executor, pause);

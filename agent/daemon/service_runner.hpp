@@ -58,6 +58,8 @@ class ServiceRunner : public std::enable_shared_from_this<ServiceRunner> {
 
   /// Stops the container side, for a service that is leaving the configuration.
   [[nodiscard]] boost::asio::awaitable<Expected<void>> stop_container();
+  /// The agent ends soon.
+  void prepare_to_end() { happen(event::Stopping{}); }
 
   /// Connections that clients have open to each side now.
   [[nodiscard]] boost::asio::awaitable<Expected<PerSide<std::size_t>>> connections() const;

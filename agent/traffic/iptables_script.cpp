@@ -504,7 +504,7 @@ std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds> held_in(const
       std::uint16_t number = 0;
       const std::optional<std::int64_t> last = unix_seconds(word_after(rule, "--datestop "));
       if (std::from_chars(port.data(), port.data() + port.size(), number).ec != std::errc{} || !last || !open_at(rule, moment)) continue;
-      const auto protocol = word_after(rule, "-p ") == "udp" ? config::Protocol::udp : config::Protocol::tcp;
+      const auto protocol = word_after(rule, " -p ") == "udp" ? config::Protocol::udp : config::Protocol::tcp;
       held[{protocol, number}] = Milliseconds{(*last + 1) * 1'000 - moment.unix_ms};
     }
   }

@@ -1,5 +1,7 @@
 #include "traffic/nft_script.hpp"
 
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <boost/json.hpp>
 #include <set>
@@ -255,13 +257,16 @@ void read_held(const json::object& set, Observed& observed) {
     const json::value* protocol = element.find_pointer("/elem/val/concat/0", missing);
     const json::value* number = element.find_pointer("/elem/val/concat/1", missing);
     const json::value* seconds = element.find_pointer("/elem/expires", missing);
-    if (protocol == nullptr || number == nullptr || seconds == nullptr || !protocol->is_string()) continue;
+    if (protocol == nullptr || number == nullptr || seconds == nullptr) continue;
     boost::system::error_code port_error;
     boost::system::error_code left_error;
     const auto port = number->to_number<std::uint16_t>(port_error);
     const auto left = seconds->to_number<std::int32_t>(left_error);
     if (port_error || left_error) continue;
-    const bool udp = protocol->get_string() == name_of(config::Protocol::udp);
+    // A number where nft does not find a name (protocols(5)).
+    const bool udp = *protocol == json::value(name_of(config::Protocol::udp)) || *protocol == json::value(IPPROTO_UDP);
+    const bool tcp = *protocol == json::value(name_of(config::Protocol::tcp)) || *protocol == json::value(IPPROTO_TCP);
+    if (!udp && !tcp) continue;
     observed.held[{udp ? config::Protocol::udp : config::Protocol::tcp, port}] = std::chrono::seconds(left);
   }
 }

@@ -130,14 +130,16 @@ Expected<void> inspect(const ProofOf& what) {
   return {};
 }
 
-Expected<void> all_free(const std::vector<config::Port>& ports) {
+Expected<void> all_free(const std::vector<config::Port>& ports, pid_t pid) {
   const auto listeners = tcp_listeners();
   if (!listeners) return std::unexpected(listeners.error());
   for (const config::Port& port : ports) {
     if (port.protocol != config::Protocol::tcp) continue;
     const auto found = std::ranges::find(*listeners, port.front, &Listener::port);
     if (found == listeners->end()) continue;
-    const pid_t holder = holders_of(found->inode, 0).any;
+    const Holders holders = holders_of(found->inode, pid);
+    if (pid != 0 && holders.any != 0 && holders.stranger == 0) continue;
+    const pid_t holder = holders.stranger != 0 ? holders.stranger : holders.any;
     return fail("port " + std::to_string(port.front) + " is still listened on by " +
                 (holder == 0 ? std::string("somebody") : describe_process(holder)));
   }

@@ -25,8 +25,9 @@ struct ProofOf {
 /// - What listens there belongs to the container (its control group), not to somebody else.
 [[nodiscard]] Expected<void> inspect(const ProofOf& what);
 
-/// Whether nobody listens on the front ports; the error says who does.
-[[nodiscard]] Expected<void> all_free(const std::vector<config::Port>& ports);
+/// Whether nobody listens on the front ports but the unit or container whose main process `pid` is, if there is one; the error
+/// says who does.
+[[nodiscard]] Expected<void> all_free(const std::vector<config::Port>& ports, pid_t pid = 0);
 
 /// After it was applied: a connection to each front port on this host, IPv4 and IPv6, arrives at the port of the side
 /// intended. Connections of this host take the output hook; those of clients take the prerouting hook, which leads to the

@@ -315,6 +315,7 @@ asio::awaitable<Expected<void>> Router::hold(std::string service, std::optional<
   const auto held = co_await impl->turn.take();
   const auto found = impl->rules.services.find(service);
   if (found == impl->rules.services.end()) co_return fail("service " + service + " has no rules");
+  if (!until && !found->second.held_until && !impl->doubtful) co_return Expected<void>{};
   const ServiceRules before = found->second;
   found->second.held_until = until;
   auto done = co_await impl->write_change(before, found->second);
@@ -348,7 +349,9 @@ asio::awaitable<Expected<void>> Router::stand_down() {
       service.planned = Route{};
       service.active = false;
       service.until.reset();
+      service.held_until.reset();
     }
+    impl->doubtful = false;
   }
   co_return removed;
 }

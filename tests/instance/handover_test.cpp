@@ -11,6 +11,7 @@
 namespace dualdeploy::testing {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 /// The sample service with one port for both sides.
@@ -130,6 +131,27 @@ TEST(Handover, AnAgentThatIsStoppedInItEndsItFirst) {
   EXPECT_GT(report.answered, 100);
 }
 
+/// Nor does whoever asked for it go without an answer.
+TEST(Handover, AnAgentThatIsStoppedInOneThatSucceedsEndsAfterIt) {
+  const OnePort instance("handgood");
+  configure(instance, "{exec: {command: [/usr/bin/test, -e, /run/container-is-well]}, interval: 200ms}");
+  instance.do_inside("systemctl reload dualdeployd");
+  Arrivals arrivals("handgood");
+  instance.do_inside("dualctl flip sample container >/root/flip 2>&1 & true");
+  instance.until("the container has been started", [&] { return instance.container_pid() != "0" && !instance.container_pid().empty(); });
+  instance.do_inside("systemctl stop --no-block dualdeployd");
+  instance.until("it is being stopped", [&] { return instance.inside("systemctl is-active dualdeployd").output == "deactivating\n"; });
+  instance.do_inside("touch /run/container-is-well");
+  instance.until("it has ended", [&] { return instance.inside("systemctl is-active dualdeployd").output == "inactive\n"; });
+  EXPECT_EQ(instance.answered_by(), "container");
+  EXPECT_NE(instance.inside(kernel().held).status, 0);
+  EXPECT_THAT(instance.do_inside("cat /root/flip"), HasSubstr("new connections go to container"));
+  EXPECT_THAT(instance.do_inside("tail -n 1 /var/lib/dualdeploy/history.jsonl"), HasSubstr("new connections go to container"));
+  const Arrivals::Report report = arrivals.stop();
+  EXPECT_EQ(report.failures, "");
+  EXPECT_GT(report.answered, 100);
+}
+
 /// The container is made ready before clients are held, and a silent engine takes its time: by then a revert has ended it.
 TEST(Handover, ARevertWhileTheEngineIsSilentHoldsNobodyLater) {
   const OnePort instance("handhung");
@@ -138,7 +160,7 @@ TEST(Handover, ARevertWhileTheEngineIsSilentHoldsNobodyLater) {
   instance.do_inside("dualctl flip sample container --force >/root/flip 2>&1 & true");
   const auto flips = [&] { return instance.status().at("change").is_object(); };
   instance.until("the flip has begun", flips);
-  EXPECT_THAT(instance.do_inside("dualctl revert sample"), HasSubstr("waited for 0ms"));
+  EXPECT_THAT(instance.do_inside("dualctl revert sample"), ContainsRegex("waited for [0-9]+ms"));
   EXPECT_EQ(instance.answered_by(), "rpm");
   instance.do_inside("systemctl kill -s CONT --kill-who=main docker");
   instance.until("the container has been made ready", [&] { return instance.inside("docker inspect dualdeploy-sample").status == 0; });

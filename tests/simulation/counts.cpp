@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::array<std::string_view, std::variant_size_v<Event>> event_names{
     "booted", "probed", "reported",   "operated",   "requested",      "applied", "saved",
-    "hook ended", "proved", "front held", "ports free", "policy changed", "woken"};
+    "hook ended", "proved", "front held", "ports free", "policy changed", "woken", "stopping"};
 constexpr std::array<std::string_view, std::variant_size_v<Action>> action_names{
     "apply", "save", "operate", "run hook", "prove", "hold front", "await free", "answer", "note"};
 constexpr std::array<std::string_view, std::variant_size_v<Command>> command_names{"flip", "confirm", "revert",

@@ -120,7 +120,7 @@ void Mutation::after_step(ServiceState& state, std::vector<Action>& actions, Ins
     case Mutant::waits_for_health_forever:
       if (state.change && state.change->handover) state.change->handover->deadline = now + 1h;
       break;
-    case Mutant::lets_in_too_early: state.release_at = now; break;
+    case Mutant::lets_in_too_early: state.release_by = now; break;
     case Mutant::no_backoff:
       for (const Side side : both_sides) {
         state.sides[side].not_before = now;

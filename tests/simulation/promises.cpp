@@ -53,6 +53,12 @@ void Promises::agent_starts(bool state_unreadable) {
   found_held_until_ = now() + kernel.seen(world_.index()).held;
 }
 
+/// Whoever stops the agent is not left with clients who wait for nobody.
+void Promises::agent_leaves() {
+  const bool held = world_.machine().kernel.held(world_.index());
+  if (held && !kernel_in_trouble()) violated("the agent has left, and clients are held");
+}
+
 /// Whom an earlier agent has left waiting would be refused if nobody serves yet.
 void Promises::lets_in() {
   const bool waited_for_long = found_held_at_ && now() - *found_held_at_ >= world_.policy().handover_deadline;
@@ -221,7 +227,7 @@ void Promises::check_side() {
 void Promises::check_failover() {
   const ServicePolicy& policy = world_.policy();
   const bool wanted = policy.rpm_unhealthy == RpmUnhealthy::failover && policy.strategy == Strategy::redirect;
-  const bool possible = !state().failover_latched && !state().rpm_chosen && !state().change && !state().durable.hold &&
+  const bool possible = !state().stopping && !state().failover_latched && !state().rpm_chosen && !state().change && !state().durable.hold &&
                         !state().durable.confirm;
   const bool due = wanted && possible && state().effective.uses(Side::rpm) && state().sides[Side::rpm].verdict == Verdict::sick &&
                    state().sides[Side::container].verdict == Verdict::healthy;
@@ -257,7 +263,7 @@ void Promises::check_own_doings() {
   if (sick_rpm_chosen_ && state().change && state().change->kind == RecordKind::failover) {
     violated("a failover undoes a revert");
   }
-  if (failed_proof_ && !state().change && state().effective == *failed_proof_ && !failed_proof_->all_rpm() && !state().repair_to) {
+  if (failed_proof_ && !state().change && state().effective == *failed_proof_ && !failed_proof_->all_rpm() && !kernel_in_trouble()) {
     violated("a flip stays although its proof failed");
   }
   // A failover that begins at once, because the RPM is sick, is another matter; so is a route that was acknowledged before
@@ -322,7 +328,7 @@ void Promises::check_front_hold() {
   if (!held_since_) held_since_ = now();
   const Milliseconds most = 2 * 20s + 30s + 1s;  // As handover.cpp has it, of the longest deadline here.
   if (now() - *held_since_ > most && !clock_excuses()) violated("clients are held for longer than the lease of their hold");
-  const bool waits = state().held_until && now() < state().release_at;  // For a side to become healthy.
+  const bool waits = state().held_until && now() < state().release_by;  // For a side to become healthy.
   const bool forgotten = time_.alive() && world_.begun() && !state().change && !waits;
   if (front_forgotten_.lost(forgotten && !kernel_in_trouble(), now())) violated("clients are held, and there is no handover");
 }

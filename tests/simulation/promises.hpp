@@ -17,6 +17,7 @@ class Promises {
 
   // ---- What happened ----
   void agent_starts(bool state_unreadable);
+  void agent_leaves();
   void operator_acts();
   void policy_changes();
   void starts(Side side);

@@ -21,7 +21,7 @@ std::optional<Error> error_if(bool failed) {
 
 void Router::begin() {
   rules_.clear();
-  established_ = keeping_ = false;
+  established_ = keeping_ = doubtful_ = false;
   busy_until_ = time_.now();
 }
 
@@ -62,6 +62,7 @@ void Router::establish(std::vector<ServiceRules> rules, Done done) {
         if (!failed) {
           rules_ = *wanted;
           established_ = true;
+          doubtful_ = false;
           if (!std::exchange(keeping_, true)) {
             keep_leases(false);
             keep_checking();
@@ -83,15 +84,17 @@ void Router::change(std::size_t service, const Alter& alter, bool way_home, Done
         std::vector<ServiceRules> all = rules_;
         alter(all[service]);
         // The kernel may not hold what we think: then everything is written.
-        const bool alone = established_ && !whole && kernel_.has_table();
+        const bool alone = established_ && !whole && !doubtful_ && kernel_.has_table();
         if (alone) {
           kernel_.write(service, all[service]);
         } else {
           kernel_.write_all(all);
+          doubtful_ = false;
         }
       },
       [this, service, alter, way_home, transaction, done = std::move(done)] {
         const bool failed = transaction.refused || transaction.lost;
+        if (failed) doubtful_ = true;
         if (!failed || way_home) alter(rules_[service]);
         if (!failed) established_ = true;
         done(error_if(failed));
@@ -117,8 +120,8 @@ void Router::stand_down(Done done) {
           [this, transaction, done = std::move(done)] {
             const bool failed = transaction.refused || transaction.lost;
             if (!failed) {
-              established_ = false;
-              for (ServiceRules& rules : rules_) rules = ServiceRules{.planned = {}, .held_until = rules.held_until};
+              established_ = doubtful_ = false;
+              std::ranges::fill(rules_, ServiceRules{});
             }
             done(error_if(failed));
           });

@@ -55,6 +55,7 @@ class Router {
   std::vector<ServiceRules> rules_;  ///< Empty until established.
   bool established_ = false;
   bool keeping_ = false;
+  bool doubtful_ = false;  ///< A transaction failed: the kernel may hold something else than `rules_`.
   Instant busy_until_;
   Instant trouble_at_;
 };

@@ -76,6 +76,8 @@ void ServiceWorld::agent_died() {
   wake_at_.reset();
 }
 
+void ServiceWorld::agent_leaves() { promises_->agent_leaves(); }
+
 ServiceRules ServiceWorld::rules() const {
   const bool redirects = policy_.strategy == Strategy::redirect;
   const Route& wanted = wanted_in_kernel(state_);
@@ -294,12 +296,12 @@ void ServiceWorld::carry_out(const action::HoldFront& hold) {
   });
 }
 
-void ServiceWorld::carry_out(const action::AwaitFree& await) { await_free(await.ticket, time_.now() + 10s); }
+void ServiceWorld::carry_out(const action::AwaitFree& await) { await_free(await, time_.now() + 10s); }
 
-void ServiceWorld::await_free(Ticket ticket, Instant until) {
-  const bool free = sides_->front_free();
-  if (free || time_.now() >= until) return reply(1ms, event::PortsFree{ticket, free ? std::nullopt : std::optional(no)});
-  time_.later(100ms, time_.life(), [this, ticket, until] { await_free(ticket, until); });
+void ServiceWorld::await_free(const action::AwaitFree& await, Instant until) {
+  const bool free = sides_->front_free() || sides_->front_holder() == await.side;
+  if (free || time_.now() >= until) return reply(1ms, event::PortsFree{await.ticket, free ? std::nullopt : std::optional(no)});
+  time_.later(100ms, time_.life(), [this, await, until] { await_free(await, until); });
 }
 
 // ---- Disk, hooks, proofs, answers --------------------------------------------------------------------------------------

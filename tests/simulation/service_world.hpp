@@ -41,6 +41,9 @@ class ServiceWorld {
   void boot();
   void begin();
   void agent_died();
+  void prepare_to_end() { happen(event::Stopping{}); }
+  /// It was stopped and ends, with nothing left halfway.
+  void agent_leaves();
   [[nodiscard]] bool begun() const { return begun_; }
   [[nodiscard]] ServiceRules rules() const;
   void request(const Command& command, std::function<void(const action::Answer&)> answered = {});
@@ -85,7 +88,7 @@ class ServiceWorld {
   void carry_out(const action::AwaitFree& await);
   void carry_out(const action::Answer& answer);
   void carry_out(const action::Note& note);
-  void await_free(Ticket ticket, Instant until);
+  void await_free(const action::AwaitFree& await, Instant until);
   void record(const Record& record);
 
   Machine& machine_;

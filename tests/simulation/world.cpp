@@ -91,6 +91,28 @@ void World::kill_agent(bool power_cut) {
   });
 }
 
+/// As systemd stops it: with the time to bring to an end what should not be left halfway.
+void World::stop_agent() {
+  time_.tell("agent is stopped");
+  for (const auto& service : services_) {
+    if (time_.alive() && service->begun()) service->prepare_to_end();
+  }
+  end_agent(time_.now() + 25s);
+}
+
+void World::end_agent(Instant at_the_latest) {
+  if (!time_.alive()) return;
+  const bool waits = std::ranges::any_of(services_, [](const auto& service) { return halfway(service->state()); });
+  if (waits && time_.now() < at_the_latest) {
+    time_.later(50ms, time_.life(), [this, at_the_latest] { end_agent(at_the_latest); });
+    return;
+  }
+  if (!waits) {
+    for (const auto& service : services_) service->agent_leaves();
+  }
+  kill_agent();
+}
+
 /// Other settings of one service.
 void World::reload() {
   ServiceWorld& service = any_service();
@@ -196,6 +218,7 @@ void World::schedule_faults() {
   time_.every(60s, 600s, [this] {
     if (!time_.may(Fault::agent_killed)) return;
     time_.struck(Fault::agent_killed);
+    if (time_.chance(0.5)) return stop_agent();
     kill_agent();
   });
   time_.every(500s, 3000s, [this] {

@@ -20,6 +20,8 @@ class World {
   [[nodiscard]] std::vector<ServiceRules> rules() const;
   void establish_later();
   void kill_agent(bool power_cut = false);
+  void stop_agent();
+  void end_agent(Instant at_the_latest);
   void reload();
   void change_strategy(ServiceWorld& service, const ServicePolicy& policy);
   void rescue(std::size_t next, int rounds_left);

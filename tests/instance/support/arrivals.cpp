@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -114,6 +115,11 @@ class Crowd {
 
 Arrivals::Arrivals(const std::string& instance, const std::string& address, std::uint16_t port)
     : thread_([this, instance, address, port](const std::stop_token& enough) {
+        // Whoever is held for 4 s is one of 2000.
+        rlimit files{};
+        ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &files), 0);
+        files.rlim_cur = files.rlim_max;
+        ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &files), 0);
         // Only this thread enters the client host's network namespace; its sockets stay there.
         const int netns = ::open(("/run/netns/dd-" + instance + "-cli").c_str(), O_RDONLY | O_CLOEXEC);
         ASSERT_GE(netns, 0);

@@ -137,6 +137,61 @@ TEST(Handover, ARevertBeforeAnythingWasStoppedStopsNothing) {
   EXPECT_EQ(world.disk.intent, std::nullopt);
 }
 
+/// The RPM has just been started again and does not listen yet: clients wait on.
+TEST(Handover, ARevertOfWhatGoesBackAlreadyLetsNobodyInTooEarly) {
+  OnePort world;
+  world.ask(FlipCommand{.to = container, .wait = {}});
+  world.wait(10s);  // The container was not healthy in time.
+  ASSERT_TRUE(world.state.change->handover->going_back);
+  ASSERT_EQ(world.of(Side::rpm), RunState::running);
+  const RequestId revert = world.ask(RevertCommand{});
+  EXPECT_TRUE(world.held);
+  EXPECT_FALSE(world.answer(revert));
+  world.pass(Side::rpm);
+  EXPECT_FALSE(world.held);
+  EXPECT_FALSE(world.answer(revert)->error);
+}
+
+/// Nobody may be held for what is not going on any more.
+TEST(Handover, AFlipThatSupersedesARestoreAndIsRefusedHoldsNobody) {
+  OnePort world(Durable{.route = container, .hold = {}, .intent = {}});
+  world.state.policy.before_hook = true;
+  ASSERT_EQ(world.state.change->kind, RecordKind::restore);
+  ASSERT_TRUE(world.held);
+  world.hook_error = Error{ErrorCode::refused, "not today"};
+  const RequestId flip = world.ask(FlipCommand{.to = rpm, .wait = {}});
+  EXPECT_TRUE(world.answer(flip)->error);
+  world.wait(20s);
+  EXPECT_FALSE(world.held && !world.state.change);
+}
+
+TEST(Handover, AnAgentThatIsToEndWaitsForAHandoverButNotForLong) {
+  OnePort world;
+  EXPECT_FALSE(halfway(world.state));
+  const RequestId flip = world.ask(FlipCommand{.to = container, .wait = {}});
+  EXPECT_TRUE(halfway(world.state));
+  world.on(event::Stopping{});
+  world.wait(5s);  // Of the 10 that it has otherwise.
+  EXPECT_TRUE(world.state.change->handover->going_back);
+  EXPECT_TRUE(halfway(world.state));
+  world.pass(Side::rpm);
+  EXPECT_FALSE(halfway(world.state));
+  EXPECT_FALSE(world.held);
+  EXPECT_THAT(world.answer(flip)->error->message, HasSubstr("was not healthy within 5s, and the agent is being stopped"));
+  EXPECT_THAT(world.answer(world.ask(FlipCommand{.to = container, .wait = {}}))->error->message, HasSubstr("is being stopped"));
+
+  // One that succeeds: not before it is saved and answered.
+  OnePort good;
+  const RequestId last = good.ask(FlipCommand{.to = container, .wait = {}});
+  good.on(event::Stopping{});
+  good.disk_silent = true;
+  good.pass(Side::container);
+  EXPECT_TRUE(halfway(good.state));
+  good.on(event::Saved{good.silent_tickets.at(0), {}});
+  EXPECT_FALSE(halfway(good.state));
+  EXPECT_FALSE(good.answer(last)->error);
+}
+
 TEST(Handover, AnAgentThatDiedInItGoesBack) {
   OnePort world;
   world.ask(FlipCommand{.to = container, .wait = {}});  // Holding, RPM stopped, container started.

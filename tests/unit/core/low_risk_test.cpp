@@ -377,6 +377,21 @@ TEST(Failover, IsOffByDefault) {
   EXPECT_EQ(world.kernel, rpm);
 }
 
+/// Clients would be sent to a sick RPM and back every few seconds.
+TEST(Failover, StandsThoughItCannotBeSavedYet) {
+  World world;
+  world.state.policy.rpm_unhealthy = RpmUnhealthy::failover;
+  world.boot().both_healthy();
+  world.disk_refuses = true;
+  world.fail_check(Side::rpm, 3).wait(10s);
+  EXPECT_EQ(world.kernel, container);
+  EXPECT_EQ(world.disk.route, rpm);
+  EXPECT_TRUE(world.state.unsaved);
+  world.disk_refuses = false;
+  world.wait(5s);
+  EXPECT_EQ(world.disk.route, container);
+}
+
 TEST(Failover, OfASickRpmAndNoFlappingBack) {
   World world;
   world.state.policy.rpm_unhealthy = RpmUnhealthy::failover;

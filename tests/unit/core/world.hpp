@@ -169,6 +169,11 @@ class World {
       on(event::Operated{operate.side, error});
       return;
     }
+    const bool runs_already = state.sides[operate.side].workload.state == RunState::running;
+    if (operate.operation == Operation::start && runs_already) {
+      on(event::Operated{operate.side, {}});
+      return;
+    }
     on(event::Reported{operate.side, Workload{.state = up ? RunState::running : RunState::stopped, .pid = up ? ++pids : 0,
                                               .revision = revisions[operate.side]}});
     on(event::Operated{operate.side, {}});

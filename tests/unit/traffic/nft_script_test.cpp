@@ -107,7 +107,7 @@ TEST(NftScript, GarbageIsNoListing) {
 TEST(NftScript, HeldPortsAndTheTimeTheyHaveLeftAreRead) {
   const auto observed = parse_listing(
       R"({"nftables":[{"set":{"name":"held","elem":[{"elem":{"val":{"concat":["tcp",80]},"timeout":50,"expires":41}},)"
-      R"({"elem":{"val":{"concat":["udp",53]},"expires":3}},{"elem":{"val":{"concat":["tcp",70000]},"expires":3}},)"
+      R"({"elem":{"val":{"concat":[17,53]},"expires":3}},{"elem":{"val":{"concat":["sctp",54]},"expires":3}},{"elem":{"val":{"concat":["tcp",70000]},"expires":3}},)"
       R"({"elem":{"val":{"concat":["tcp",81]}}},{"elem":3},7,{"elem":{"val":{"concat":[1,2]},"expires":1}}]}},)"
       R"({"set":{"name":"guarded","elem":[{"elem":{"val":{"concat":["tcp",82]},"expires":9}}]}}]})");
   ASSERT_TRUE(observed);
