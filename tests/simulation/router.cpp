@@ -40,8 +40,9 @@ void Router::in_turn(const Transaction& transaction, std::function<void()> commi
   if (transaction.refused || transaction.lost) trouble_at_ = busy_until_;
   const std::uint64_t life = time_.life();
   time_.later(std::chrono::duration_cast<Milliseconds>(commits - time_.now()), Timeline::world,
-              [this, life, refused = transaction.refused, commit = std::move(commit)] {
-                if (life != time_.life()) return;  // systemd has killed the program that was to commit it, before the next agent.
+              [this, life, boots = boots_, refused = transaction.refused, commit = std::move(commit)] {
+                // systemd has killed the program that was to commit it, before the next agent; a reboot has, at once.
+                if (life != time_.life() || boots != boots_) return;
                 if (!refused) commit();
               });
   time_.later(std::chrono::duration_cast<Milliseconds>(busy_until_ - time_.now()), life, std::move(after));

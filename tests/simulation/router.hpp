@@ -27,6 +27,7 @@ class Router {
   /// All rules gone, until something is written again.
   void stand_down(Done done);
 
+  void machine_reboots() { ++boots_; }
   void foreign_change();
   void clock_was_set();
 
@@ -57,6 +58,7 @@ class Router {
   bool keeping_ = false;
   bool doubtful_ = false;  ///< A transaction failed: the kernel may hold something else than `rules_`.
   Instant busy_until_;
+  int boots_ = 0;
   Instant trouble_at_;
 };
 

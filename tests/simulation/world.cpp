@@ -313,6 +313,7 @@ void World::reboot(bool power_cut) {
   kill_agent(power_cut);
   ++machine_.boots;
   machine_.kernel.clear();
+  machine_.router.machine_reboots();
   for (const auto& service : services_) service->sides().machine_boots();
 }
 
