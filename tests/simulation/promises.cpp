@@ -64,7 +64,7 @@ void Promises::lets_in() {
   const bool waited_for_long = found_held_at_ && now() - *found_held_at_ >= world_.policy().handover_deadline;
   const Side holder = state().effective.uses(Side::container) ? Side::container : Side::rpm;
   const bool healthy = state().sides[holder].verdict == Verdict::healthy;
-  if (found_held_at_ && !state().change && !waited_for_long && !healthy) violated("clients are let in before anybody serves them");
+  if (found_held_at_ && !state().change && !state().stopping && !waited_for_long && !healthy) violated("clients are let in before anybody serves them");
   found_held_at_.reset();
 }
 
@@ -122,7 +122,9 @@ void Promises::decided(const Event& event, const Route& effective_before, std::o
   if (new_change && by_itself && world_.policy().strategy == Strategy::handover) {
     handovers_by_itself_.push_back(now());
     while (now() - handovers_by_itself_.front() > 10min) handovers_by_itself_.pop_front();
-    if (handovers_by_itself_.size() > 8) violated("the agent by itself began 9 handovers within 10 minutes");
+    // Each agent of a loop of deaths begins one; after ten starts in a minute systemd gives it up, which is not modelled here.
+    constexpr std::size_t most = 12;
+    if (handovers_by_itself_.size() > most) violated("the agent by itself began 13 handovers within 10 minutes");
   }
   const bool to_container = !effective_before.uses(Side::container) && state().effective.uses(Side::container);
   if (!to_container || change_before == RecordKind::flip) return;

@@ -254,12 +254,11 @@ void ServiceWorld::carry_out(const action::Operate& operate) {
   const bool fails = up && time_.happens(Fault::start_fails, 0.15);
   const bool lost = time_.happens(Fault::replies_lost, 0.01);
   const Milliseconds takes = time_.happens(Fault::start_fails, 0.1) ? time_.between(2s, 10s) : time_.between(20ms, 500ms);
-  const std::uint64_t life = time_.life();
-  time_.later(takes, Timeline::world, [this, operate, up, fails, life] {
+  time_.later(takes, Timeline::world, [this, operate, up, fails] {
     if (fails) return;
     if (operate.operation != Operation::start) sides_->stop(operate.side);
     if (up) sides_->start(operate.side);
-    if (life == time_.life()) report(operate.side);
+    report(operate.side);  // To whoever is there by then.
   });
   const Milliseconds answered = lost ? time_.between(25s, 95s) : takes;
   reply(answered, event::Operated{operate.side, fails ? std::optional(no) : lost ? std::optional(too_late) : std::nullopt});
