@@ -223,10 +223,11 @@ void ServiceWorld::report(Side side) {
   last_seen_[side] = workload;
   const auto tell = [this, side, workload] { happen(event::Reported{side, workload}); };
   time_.later(delay, time_.life(), tell);
-  if (twice) time_.later(delay + time_.between(0ms, 500ms), time_.life(), tell);
-  // Whatever came late or is not known: a supervisor is looked at again.
+  constexpr Milliseconds again{500};
+  if (twice) time_.later(delay + time_.between(0ms, again), time_.life(), tell);
+  // Whatever came late or is not known: a supervisor is looked at again, after that.
   if (delay > 5ms || workload.state == RunState::unknown || twice) {
-    time_.later(time_.between(3s, 6s), time_.life(), [this, side] { report(side); });
+    time_.later(delay + again + time_.between(3s, 6s), time_.life(), [this, side] { report(side); });
   }
 }
 
