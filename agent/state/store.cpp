@@ -140,7 +140,7 @@ Store::Loaded Store::load(const std::string& service) {
     if (saved->record && lacks(id_of(*saved->record))) {
       last_id_ = std::max(last_id_, id_of(*saved->record));
       loaded.late_record = host::json_text(*saved->record);
-      keep(std::move(*saved->record));
+      keep(*saved->record);
       (void)writer_->push([this, line = loaded.late_record + "\n"] { writer_->append_line(line); });
     }
     return loaded;
@@ -192,15 +192,15 @@ StampedRecord Store::append(const std::string& service, Record record) {
   StampedRecord stamped{++last_id_, host::wall_unix_ms(), service, std::move(record)};
   json::object object = to_json(stamped);
   (void)writer_->push([this, line = host::json_text(object) + "\n"] { writer_->append_line(line); });
-  keep(std::move(object));
+  keep(object);
   return stamped;
 }
 
 /// In the order of their numbers, as in the file. What is known only once it is saved comes late, and is older.
-void Store::keep(json::object record) {
+void Store::keep(const json::object& record) {
   const std::uint64_t id = id_of(record);
   const auto newer = std::find_if(recent_.rbegin(), recent_.rend(), [id](const json::object& known) { return id_of(known) <= id; });
-  recent_.insert(newer.base(), std::move(record));
+  recent_.insert(newer.base(), record);  // A copy takes what it needs; what has grown took more.
   if (recent_.size() > recent_limit) recent_.pop_front();
 }
 
@@ -237,7 +237,7 @@ void Store::read_history() {
       auto record = parse_history_line(line);
       if (!record) continue;
       last_id_ = std::max(last_id_, id_of(*record));
-      keep(std::move(*record));
+      keep(*record);
     }
   }
 }

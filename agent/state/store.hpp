@@ -52,7 +52,7 @@ class Store {
  private:
   struct Writer;
   void read_history();
-  void keep(boost::json::object record);
+  void keep(const boost::json::object& record);
   [[nodiscard]] bool lacks(std::uint64_t id) const;
 
   std::filesystem::path directory_;
