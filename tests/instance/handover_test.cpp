@@ -32,6 +32,15 @@ class OnePort : public Instance {
   }
 };
 
+const std::string never_healthy = "{http: {path: /nowhere, status: 299}, interval: 200ms}";
+
+/// A flip to the container in the background, as far as it has been started. What the flip says is in /root/flip.
+void begin_flip(const Instance& instance, const std::string& container_check) {
+  configure(instance, container_check);
+  instance.do_inside("systemctl reload dualdeployd; dualctl flip sample container >/root/flip 2>&1 & true");
+  instance.until("the container has been started", [&] { return instance.container_pid() != "0" && !instance.container_pid().empty(); });
+}
+
 /// "... waited for 480ms" of the newest record.
 std::string gap(const Instance& instance) {
   return instance.inside("dualctl history -n 1 | grep -o 'waited for [0-9a-z]*' | tail -n 1 | cut -d' ' -f3").output;
@@ -58,7 +67,7 @@ TEST(Handover, ThereAndBackUnderLoad) {
 
 TEST(Handover, AContainerThatNeverGetsHealthyGoesBackByItself) {
   const OnePort instance("handsick");
-  configure(instance, "{http: {path: /nowhere, status: 299}, interval: 200ms}");
+  configure(instance, never_healthy);
   instance.do_inside("systemctl reload dualdeployd");
   Load load(instance, Load::Kind::connection_per_request, 12);
   const Outcome flip = instance.inside("dualctl flip sample container");
@@ -99,11 +108,8 @@ TEST(Handover, AContainerThatDiesEndsAtTheRpm) {
 
 TEST(Handover, AnAgentThatIsKilledInItEndsAtTheRpm) {
   const OnePort instance("handagent");
-  configure(instance, "{http: {path: /nowhere, status: 299}, interval: 200ms}");
-  instance.do_inside("systemctl reload dualdeployd");
   Arrivals arrivals("handagent");
-  instance.do_inside("dualctl flip sample container >/dev/null 2>&1 & true");
-  instance.until("the container has been started", [&] { return instance.container_pid() != "0" && !instance.container_pid().empty(); });
+  begin_flip(instance, never_healthy);
   instance.do_inside("systemctl kill -s KILL --kill-who=main dualdeployd");
   instance.until("the RPM has the port", [&] { return instance.answered_by() == "rpm"; });
   instance.until("and it is on record", [&] { return instance.history().find("interrupted") != std::string::npos; });
@@ -115,11 +121,8 @@ TEST(Handover, AnAgentThatIsKilledInItEndsAtTheRpm) {
 /// Whoever stops the agent in the middle of one does not leave the service without a side.
 TEST(Handover, AnAgentThatIsStoppedInItEndsItFirst) {
   const OnePort instance("handstop");
-  configure(instance, "{http: {path: /nowhere, status: 299}, interval: 200ms}");
-  instance.do_inside("systemctl reload dualdeployd");
   Arrivals arrivals("handstop");
-  instance.do_inside("dualctl flip sample container >/root/flip 2>&1 & true");
-  instance.until("the container has been started", [&] { return instance.container_pid() != "0" && !instance.container_pid().empty(); });
+  begin_flip(instance, never_healthy);
   instance.do_inside("systemctl stop dualdeployd");
   EXPECT_EQ(instance.answered_by(), "rpm");
   EXPECT_NE(instance.inside(kernel().held).status, 0);
@@ -134,11 +137,8 @@ TEST(Handover, AnAgentThatIsStoppedInItEndsItFirst) {
 /// Nor does whoever asked for it go without an answer.
 TEST(Handover, AnAgentThatIsStoppedInOneThatSucceedsEndsAfterIt) {
   const OnePort instance("handgood");
-  configure(instance, "{exec: {command: [/usr/bin/test, -e, /run/container-is-well]}, interval: 200ms}");
-  instance.do_inside("systemctl reload dualdeployd");
   Arrivals arrivals("handgood");
-  instance.do_inside("dualctl flip sample container >/root/flip 2>&1 & true");
-  instance.until("the container has been started", [&] { return instance.container_pid() != "0" && !instance.container_pid().empty(); });
+  begin_flip(instance, "{exec: {command: [/usr/bin/test, -e, /run/container-is-well]}, interval: 200ms}");
   instance.do_inside("systemctl stop --no-block dualdeployd");
   instance.until("it is being stopped", [&] { return instance.inside("systemctl is-active dualdeployd").output == "deactivating\n"; });
   instance.do_inside("touch /run/container-is-well");

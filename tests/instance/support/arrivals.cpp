@@ -1,10 +1,8 @@
 #include "instance/support/arrivals.hpp"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +16,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "instance/support/instance.hpp"
 
 namespace dualdeploy::testing {
 
@@ -120,12 +120,7 @@ Arrivals::Arrivals(const std::string& instance, const std::string& address, std:
         ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &files), 0);
         files.rlim_cur = files.rlim_max;
         ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &files), 0);
-        // Only this thread enters the client host's network namespace; its sockets stay there.
-        const int netns = ::open(("/run/netns/dd-" + instance + "-cli").c_str(), O_RDONLY | O_CLOEXEC);
-        ASSERT_GE(netns, 0);
-        const int entered = ::setns(netns, CLONE_NEWNET);
-        ::close(netns);
-        ASSERT_EQ(entered, 0);
+        ASSERT_TRUE(enter_client_network(instance));
         sockaddr_in target{};
         target.sin_family = AF_INET;
         target.sin_port = htons(port);

@@ -1,9 +1,7 @@
 #include "instance/support/held.hpp"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sched.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -12,6 +10,8 @@
 #include <array>
 #include <string_view>
 #include <thread>
+
+#include "instance/support/instance.hpp"
 
 namespace dualdeploy::testing {
 
@@ -54,13 +54,8 @@ int connected(const std::string& address, int port) {
 }  // namespace
 
 HeldConnections::HeldConnections(const std::string& instance, const std::string& address, int port, int count) {
-  // Only this thread enters the client host's network namespace; its sockets stay there.
   std::thread([&] {
-    const int netns = ::open(("/run/netns/dd-" + instance + "-cli").c_str(), O_RDONLY | O_CLOEXEC);
-    ASSERT_GE(netns, 0);
-    const int entered = ::setns(netns, CLONE_NEWNET);
-    ::close(netns);
-    ASSERT_EQ(entered, 0);
+    ASSERT_TRUE(enter_client_network(instance));
     for (int i = 0; i < count; ++i) sockets_.push_back(connected(address, port));
   }).join();
 }

@@ -1,6 +1,9 @@
 #include "instance/support/instance.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <unistd.h>
 
 #include <boost/json.hpp>
 #include <cstdlib>
@@ -14,6 +17,13 @@
 namespace dualdeploy::testing {
 
 namespace json = boost::json;
+
+bool enter_client_network(const std::string& instance) {
+  const int netns = ::open(("/run/netns/dd-" + instance + "-cli").c_str(), O_RDONLY | O_CLOEXEC);
+  const bool entered = netns >= 0 && ::setns(netns, CLONE_NEWNET) == 0;
+  if (netns >= 0) ::close(netns);
+  return entered;
+}
 
 std::string rpm_directory() {
   const char* given = std::getenv("DUALDEPLOY_RPMS");

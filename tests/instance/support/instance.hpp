@@ -14,6 +14,9 @@ namespace dualdeploy::testing {
 /// The RPMs under test: DUALDEPLOY_RPMS, or build/rpm.
 std::string rpm_directory();
 
+/// The calling thread alone: the sockets that it makes from here on are the client host's.
+[[nodiscard]] bool enter_client_network(const std::string& instance);
+
 class Instance {
  public:
   enum class Agent {
