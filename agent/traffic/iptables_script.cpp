@@ -495,8 +495,8 @@ std::string render_trial_end() {
   return script;
 }
 
-std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds> held_in(const Saved& saved, Moment moment) {
-  std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds> held;
+HeldPorts held_in(const Saved& saved, Moment moment) {
+  HeldPorts held;
   for (const auto& [chain, rules] : saved.chains) {
     if (!chain.starts_with("filter " + std::string(prefix) + "k-")) continue;
     for (const std::string& rule : rules) {

@@ -41,8 +41,7 @@ struct Saved {
   std::string fingerprint;           ///< Ours as comparable text, without counters and times.
 };
 [[nodiscard]] Saved parse_save(std::string_view save);
-/// The front ports that let nobody in at this moment, and for how long yet.
-[[nodiscard]] std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds> held_in(const Saved& saved, Moment moment);
+[[nodiscard]] HeldPorts held_in(const Saved& saved, Moment moment);
 
 /// A script that makes the family hold exactly these rules.
 [[nodiscard]] std::string render_replace(const Rules& rules, Family family, const Saved& saved, Moment moment);

@@ -43,12 +43,14 @@ struct Rules {
   bool operator==(const Rules&) const = default;
 };
 
+/// The front ports that let nobody in, and for how long yet.
+using HeldPorts = std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds>;
+
 /// What the kernel holds now.
 struct Observed {
   bool table_present = false;
   std::map<std::string, KernelRoute> services;
-  /// The front ports that let nobody in, and for how long yet.
-  std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds> held;
+  HeldPorts held;
   /// Everything of ours as one comparable text, without counters, handles and remaining times.
   std::string fingerprint;
 };

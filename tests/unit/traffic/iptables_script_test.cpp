@@ -22,11 +22,10 @@ TEST(IptablesScript, HeldPortsAndTheTimeTheyHaveLeftAreRead) {
       "-A dualdeploy-k-shop -p tcp -m tcp --dport 81 -m time --datestart 2026-11-26T12:00:00 --datestop yesterday -j DROP\n"
       "-A dualdeploy-in -p tcp -m tcp --dport 82" + window + "COMMIT\n");
   constexpr std::int64_t noon_ms = 1'795'694'400'000;
-  using Held = std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds>;
   EXPECT_EQ(held_in(saved, Moment{{}, noon_ms + 500}),
-            (Held{{{config::Protocol::tcp, 80}, Milliseconds{40'500}}, {{config::Protocol::udp, 53}, Milliseconds{40'500}}}));
-  EXPECT_EQ(held_in(saved, Moment{{}, noon_ms + 41'000}), Held{});
-  EXPECT_EQ(held_in(saved, Moment{{}, noon_ms - 1'000}), Held{});
+            (HeldPorts{{{config::Protocol::tcp, 80}, Milliseconds{40'500}}, {{config::Protocol::udp, 53}, Milliseconds{40'500}}}));
+  EXPECT_EQ(held_in(saved, Moment{{}, noon_ms + 41'000}), HeldPorts{});
+  EXPECT_EQ(held_in(saved, Moment{{}, noon_ms - 1'000}), HeldPorts{});
 }
 
 /// A hold goes by the clock, too.

@@ -111,8 +111,7 @@ TEST(NftScript, HeldPortsAndTheTimeTheyHaveLeftAreRead) {
       R"({"elem":{"val":{"concat":["tcp",81]}}},{"elem":3},7,{"elem":{"val":{"concat":[1,2]},"expires":1}}]}},)"
       R"({"set":{"name":"guarded","elem":[{"elem":{"val":{"concat":["tcp",82]},"expires":9}}]}}]})");
   ASSERT_TRUE(observed);
-  EXPECT_EQ(observed->held, (std::map<std::pair<config::Protocol, std::uint16_t>, Milliseconds>{
-                                {{config::Protocol::tcp, 80}, 41s}, {{config::Protocol::udp, 53}, 3s}}));
+  EXPECT_EQ(observed->held, (HeldPorts{{{config::Protocol::tcp, 80}, 41s}, {{config::Protocol::udp, 53}, 3s}}));
 }
 
 }  // namespace
